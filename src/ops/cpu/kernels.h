@@ -1,0 +1,41 @@
+/* Kernel sets: one table of functions per instruction set, chosen once at run time, forced by
+ * VRWKV_CPU=generic|avx2|avx512|neon. generic is plain C, always built, and the truth in tests. Sets
+ * may sum in another order than each other (within the bounds of docs/ACCURACY.md), but within one set
+ * an output element's bits depend on nothing but its inputs.
+ *
+ * Kernels see raw pointers and sizes, never tensors; they allocate nothing. */
+#ifndef VR_OPS_CPU_KERNELS_H
+#define VR_OPS_CPU_KERNELS_H
+#include "base/dtype.h"
+
+typedef struct vr_kernels {
+    const char *name;
+    bool (*supported)(void);
+    /* y[t*y_stride + o] = sum_i x[t*x_stride + i] w[o*w_stride + i] (+ bias[o] if bias), t < T, o < O.
+     * Sum order over i depends on I alone, never on T or O. */
+    void (*gemm)(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                 const float *bias, int64_t T, int64_t O, int64_t I);
+    /* n elements of a stored row to f32; bits equal to vr_quant's decode. NULL entry: that one. */
+    void (*decode[VR_DTYPE_COUNT])(float *out, const void *in, int64_t n);
+    void (*activate)(float *y, const float *x, int64_t n, int act);           /* vr_act */
+    void (*add)(float *y, const float *x, const float *z, int64_t n);         /* y = x + z */
+    void (*mul)(float *y, const float *x, const float *z, int64_t n);         /* y = x * z */
+    void (*lerp)(float *y, const float *x, const float *d, const float *mu, const float *m, int64_t n); /* m may be NULL */
+    /* one row of n: (x - mean)/sqrt(var + eps)*w + b */
+    void (*norm)(float *y, const float *x, const float *w, const float *b, int64_t n, float eps);
+    /* x <- exp(x - max x) / sum, one row */
+    void (*softmax)(float *x, int64_t n);
+    /* y[i] += a*x[i] */
+    void (*axpy)(float *y, float a, const float *x, int64_t n);
+    /* one head, one step: state [N,N] as key j, value i; r,k,w,u,v,y [N]; w before exp(-exp()) */
+    void (*wkv6)(float *y, float *state, const float *r, const float *k, const float *v, const float *w, const float *u,
+                 int64_t N);
+} vr_kernels;
+
+/* The set in use, chosen at the first call. NULL with a message where VRWKV_CPU names an unknown or
+ * unsupported set. */
+const vr_kernels *vr_kernels_get(vr_error *err);
+/* By name, whatever VRWKV_CPU says; NULL where unknown, not built in, or not supported here. */
+const vr_kernels *vr_kernels_find(const char *name);
+const vr_kernels *vr_kernels_at(int index); /* every set built in, supported or not; NULL at the end */
+#endif

@@ -1,0 +1,81 @@
+/* What a model may call: coarse operations on tensors.
+ *
+ * Operations run eagerly on a vr_run: its arena holds every result, its pool does the work. They
+ * return NULL on failure, after writing the message into run->err once, and give NULL for NULL
+ * inputs; so a forward pass reads as formulas and checks once at its end (vr_run_status). Results
+ * live until the caller releases the arena (vr_arena_mark before, vr_arena_release after).
+ *
+ * Shapes: T rows (tokens), C channels, H heads, N head size. Activations are f32, row-major;
+ * weights may be of any stored type. Each output element is computed by one thread, summed in one
+ * fixed order that depends on the row's length alone, so neither thread count, nor the number of rows
+ * given together, nor chunking can change a bit of it.
+ *
+ * Tape: `run->tape` is where an operation records itself for training; NULL here runs it alone. */
+#ifndef VR_OPS_OPS_H
+#define VR_OPS_OPS_H
+#include "base/dtype.h"
+#include "base/memory.h"
+#include "base/pool.h"
+#include "ops/cpu/kernels.h"
+
+typedef struct vr_tape vr_tape;
+
+typedef struct vr_run {
+    vr_arena *arena;
+    vr_pool *pool;
+    const vr_kernels *kernels;
+    vr_tape *tape;
+    vr_error *err;
+    vr_status status;   /* first failure; sticky */
+    const int *cancel;  /* points to a flag that another thread may set; NULL: none */
+} vr_run;
+
+vr_status vr_run_status(const vr_run *run);
+vr_tensor *vr_new(vr_run *run, int ndim, const int64_t *shape); /* f32, not cleared */
+vr_tensor *vr_new2(vr_run *run, int64_t rows, int64_t columns);
+vr_tensor *vr_zeros2(vr_run *run, int64_t rows, int64_t columns);
+/* Rows [start, start+n) of x [T,...], a view. */
+vr_tensor *vr_rows(vr_run *run, vr_tensor *x, int64_t start, int64_t n);
+
+/* Sequences lying one after another in the rows of one tensor: row `start` is the first of `length`
+ * rows; what came before is in the sequence's state. */
+typedef struct vr_span { int64_t start, length; } vr_span;
+
+/* y[n,C] = table[ids[i]]; table [V,C]. */
+vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int64_t n);
+/* y[T,O] = x[T,I] w[O,I]^T + b[O]; b may be NULL. src: nn.Linear */
+vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b);
+/* Low-rank: y = act(x w1^T) w2^T with w1 [R,C], w2 [O,R]. Grouped, w1 [G*R,C], w2 [G,O,R] gives
+ * y [G,T,O], where group g sees columns g*R.. of the middle. src: RWKV-6 time_maa_w1/w2, time_decay_w1/w2 */
+typedef enum vr_act { VR_ACT_NONE, VR_ACT_TANH, VR_ACT_SIGMOID, VR_ACT_SILU, VR_ACT_RELU2, VR_ACT_QUICK_GELU, VR_ACT_GELU, VR_ACT_GELU_TANH } vr_act;
+vr_tensor *vr_lora(vr_run *run, const vr_tensor *x, const vr_tensor *w1, vr_act act, const vr_tensor *w2);
+/* y = act(x), elementwise. relu2: max(x,0)^2; quick_gelu: x*sigmoid(1.702x); gelu: erf form. */
+vr_tensor *vr_activate(vr_run *run, const vr_tensor *x, vr_act act);
+vr_tensor *vr_add(vr_run *run, const vr_tensor *x, const vr_tensor *y); /* y [T,C], or [C]: every row */
+vr_tensor *vr_mul(vr_run *run, const vr_tensor *x, const vr_tensor *y); /* likewise */
+/* Each row: (x - mean)/sqrt(var + eps)*w + b, biased variance. src: nn.LayerNorm */
+vr_tensor *vr_layer_norm(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b, float eps);
+/* The same over each of `groups` equal parts of a row; w, b [C]. src: nn.GroupNorm on [T,C] */
+vr_tensor *vr_group_norm(vr_run *run, const vr_tensor *x, int groups, const vr_tensor *w, const vr_tensor *b, float eps);
+/* d[t] = x[t-1] - x[t]; for a sequence's first row x[-1] is its carry [C], which then becomes its last
+ * row. carries[i] belongs to spans[i]. src: RWKV token shift */
+vr_tensor *vr_token_shift(vr_run *run, const vr_tensor *x, const vr_span *spans, float *const *carries, int n_spans);
+/* y = x + d*(mu + m); mu [C]; m [T,C] or NULL. src: lerp, ddlerp */
+vr_tensor *vr_lerp(vr_run *run, const vr_tensor *x, const vr_tensor *d, const vr_tensor *mu, const vr_tensor *m);
+/* RWKV-6 recurrence. r,k,v,w [T,C] with decay exp(-exp(w)), u [H,N]; state of a sequence [H,N(key),N(value)],
+ * read and updated: y[i] = sum_j r[j](S[j,i] + u[j]k[j]v[i]); S[j,i] = decay[j]S[j,i] + k[j]v[i]. */
+vr_tensor *vr_wkv6(vr_run *run, const vr_tensor *r, const vr_tensor *k, const vr_tensor *v, const vr_tensor *w,
+                   const vr_tensor *u, const vr_span *spans, float *const *states, int n_spans);
+/* Softmax attention without mask over all T rows: q,k,v [T,C] in H heads; q*scale first. */
+vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale);
+/* Convolution with kernel = stride = patch, no padding: pixels [3,S,S], w [C,3,P,P], b [C] or NULL ->
+ * [side*side, C], side = S/P, row by row (pixels left over at the right and bottom are dropped). */
+vr_tensor *vr_patch_embed(vr_run *run, const vr_tensor *pixels, const vr_tensor *w, const vr_tensor *b);
+/* x rows then y rows. */
+vr_tensor *vr_concat_rows(vr_run *run, const vr_tensor *x, const vr_tensor *y);
+/* y[i] = x[order[i]] for the T rows; order is a permutation. */
+vr_tensor *vr_permute_rows(vr_run *run, const vr_tensor *x, const int32_t *order);
+/* Mean over kernel x kernel cells with that stride of a grid [side*side, C]; cells cut by the edge are
+ * dropped: out side o = (side - kernel)/stride + 1. src: F.avg_pool2d */
+vr_tensor *vr_avg_pool(vr_run *run, const vr_tensor *x, int side, int kernel, int stride);
+#endif

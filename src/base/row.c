@@ -1,0 +1,27 @@
+#include "base/row.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int vr_row_shape(const vr_row *row, const vr_dims *dims, int64_t shape[VR_MAX_DIMS]) {
+    int ndim = 0;
+    for (const char *at = row->shape; *at && ndim < VR_MAX_DIMS; ndim++) {
+        char *end;
+        int64_t size = strtol(at, &end, 10);
+        if (end == at) size = 1;
+        if (*end >= 'A' && *end <= 'Z') size *= vr_dim(dims, *end++);
+        shape[ndim] = size;
+        at = *end == ',' ? end + 1 : end;
+    }
+    return ndim;
+}
+
+const char *vr_row_name(const char *pattern, int layer, char *buffer) {
+    const char *mark = strstr(pattern, "%d");
+    if (mark)
+        snprintf(buffer, VR_NAME_SIZE, "%.*s%d%s", (int)(mark - pattern), pattern, layer, mark + 2);
+    else
+        snprintf(buffer, VR_NAME_SIZE, "%s", pattern);
+    return buffer;
+}

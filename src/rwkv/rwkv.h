@@ -1,0 +1,64 @@
+/* RWKV language models: one row of a table per version, one forward pass for any number of
+ * sequences, one row or many. */
+#ifndef VR_RWKV_RWKV_H
+#define VR_RWKV_RWKV_H
+#include "base/row.h"
+#include "ops/ops.h"
+#include "rwkv/scan.h"
+
+typedef struct vr_rwkv_arch vr_rwkv_arch;
+
+/* What of a model is the language model's; filled from checkpoint shapes and configuration. */
+typedef struct vr_rwkv_dims {
+    int n_layer, n_embd, dim_att, dim_ffn, head_size, n_vocab;
+    int rank_mix, rank_decay; /* of the low-rank matrices */
+    float norm_eps;           /* LayerNorm */
+    float group_norm_eps;     /* 1e-5 * head_size_divisor^2 */
+} vr_rwkv_dims;
+
+typedef struct vr_rwkv {
+    const vr_rwkv_arch *arch;
+    vr_rwkv_dims dims;
+    vr_tensor emb, ln0_w, ln0_b, ln_out_w, ln_out_b, head;
+    void *layers; /* n_layer structs of arch->layer_size */
+} vr_rwkv;
+
+/* One sequence in the rows of x: its state is read and updated. */
+typedef struct vr_segment {
+    vr_span rows;
+    float *state;                      /* vr_rwkv_state_floats floats; zeros at the start */
+    int64_t image_start, image_length; /* rows of the segment that the scan permutes; length 0: none */
+} vr_segment;
+
+struct vr_rwkv_arch {
+    const char *name;      /* "x060" */
+    const char *signature; /* a checkpoint key that only this version has, after the prefix */
+    size_t layer_size;
+    const vr_row *rows; /* of one layer */
+    int n_rows;
+    int (*shape_letters)(vr_dims *dims, const vr_rwkv_dims *from); /* further letters for `rows` */
+    int64_t (*state_floats)(const vr_rwkv_dims *dims);             /* of one layer */
+    /* x [T,D] -> x + att + ffn; states[i] is the layer's state of spans[i]. */
+    vr_tensor *(*block)(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, const vr_span *spans,
+                        float *const *states, int n);
+};
+
+const vr_rwkv_arch *vr_rwkv_arch_find(const char *name); /* NULL: unknown */
+const vr_rwkv_arch *vr_rwkv_arch_at(int index);          /* NULL at the end */
+/* emb, ln0, ln_out, head: the same rows in every version. */
+extern const vr_row vr_rwkv_outer_rows[];
+extern const int vr_rwkv_n_outer_rows;
+void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims *from);
+
+int64_t vr_rwkv_state_floats(const vr_rwkv *model);
+
+/* A named activation of T rows; called after each step that has a name. */
+typedef void (*vr_watch_fn)(void *user, const char *name, const vr_tensor *value);
+
+/* x [T,D] embedded rows before ln0 -> residual stream after the last block, in natural order. The
+ * result lives in the arena; x is left as it was. watch (may be NULL) sees "x.in", "x.0", ... */
+vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
+                           const vr_scan *scan, vr_watch_fn watch, void *user);
+/* logits [T,V] of rows of the residual stream: head(ln_out(x)). */
+vr_tensor *vr_rwkv_logits(vr_run *run, const vr_rwkv *model, const vr_tensor *x);
+#endif

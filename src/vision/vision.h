@@ -1,0 +1,48 @@
+/* Vision: towers (one table row each), pooling, projector. */
+#ifndef VR_VISION_VISION_H
+#define VR_VISION_VISION_H
+#include "base/row.h"
+#include "ops/ops.h"
+
+typedef struct vr_tower_dims {
+    int image_size, patch_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
+    vr_act hidden_act;
+    float layer_norm_eps;
+} vr_tower_dims;
+
+typedef struct vr_tower_arch vr_tower_arch;
+
+typedef struct vr_tower {
+    const vr_tower_arch *arch;
+    vr_tower_dims dims;
+    void *outer;  /* struct of arch->outer_size */
+    void *layers; /* num_hidden_layers structs of arch->layer_size */
+} vr_tower;
+
+struct vr_tower_arch {
+    const char *type;      /* "clip" */
+    const char *signature; /* a checkpoint key that tells it */
+    size_t outer_size, layer_size;
+    const vr_row *outer_rows, *layer_rows;
+    int n_outer_rows, n_layer_rows;
+    float mean[3], std[3]; /* of its pixels */
+    bool has_class_row;    /* the features' first row is the class token */
+    /* pixels [3,S,S] -> features [rows, hidden_size] */
+    vr_tensor *(*forward)(vr_run *run, const vr_tower *tower, const vr_tensor *pixels);
+};
+
+const vr_tower_arch *vr_tower_arch_find(const char *type); /* NULL: unknown */
+const vr_tower_arch *vr_tower_arch_at(int index);          /* NULL at the end */
+void vr_tower_letters(vr_dims *dims, const vr_tower_dims *from);
+
+/* Rows after pooling of s*s patches and a class row; 0 where the grid is larger than s.
+ * grid_size -1: patches, class; 0: class; 1: mean of patches, class; g >= 2: see vr_grid_pool. */
+int vr_grid_rows(int patches, int grid_size);
+/* features [1+P, C], class row first -> [n, C], class row last. g >= 2: average over stride x stride
+ * cells, stride = s / g, cut at the edge: o*o rows with o = (s - stride)/stride + 1. src: grid_pooling */
+vr_tensor *vr_grid_pool(vr_run *run, vr_tensor *features, int grid_size);
+
+typedef struct vr_projector { vr_tensor w; } vr_projector; /* linear: proj.weight [n_embd, hidden] */
+extern const vr_row vr_projector_rows[];
+extern const int vr_projector_n_rows;
+#endif

@@ -1,0 +1,49 @@
+/* The description of a model: everything that its weights' shapes cannot tell, and what they can.
+ * Stored as JSON under `vrwkv.config` in the GGUF, with the key names of the reference cases. */
+#ifndef VR_VL_CONFIG_H
+#define VR_VL_CONFIG_H
+#include "file/weights.h"
+#include "rwkv/rwkv.h"
+#include "text/prompt.h"
+#include "vision/vision.h"
+
+#define VR_MAX_TOWERS 4
+
+typedef struct vr_config {
+    char version[16]; /* "v6.0"; "" : a language model alone */
+    char rwkv[16];    /* "x060" */
+    vr_rwkv_dims lm;
+    int head_size_divisor;
+    int ctx_len;
+    int stop_token, pad_token;
+    char scan[24], image_position[12];
+    int grid_size;
+    int n_towers;
+    char tower_type[VR_MAX_TOWERS][16];
+    vr_tower_dims towers[VR_MAX_TOWERS];
+} vr_config;
+
+/* Settings from JSON by the keys of case.json (a whole case.json is fine); keys that do not describe
+ * a model are ignored, null means unset. */
+typedef struct vr_settings vr_settings;
+vr_status vr_settings_parse(vr_settings **out, const char *json, size_t n, vr_error *err);
+vr_status vr_settings_file(vr_settings **out, const char *path, vr_error *err);
+/* One more setting, winning over what is there: "grid_size", "8". NULL *settings is made. */
+vr_status vr_settings_put(vr_settings **settings, const char *key, const char *value, vr_error *err);
+void vr_settings_free(vr_settings *settings); /* NULL is fine */
+
+/* The description of what is in `files` (n of them, searched in order): from a GGUF's vrwkv.config,
+ * else from keys and shapes; `settings` (may be NULL) win for what shapes cannot tell, and must agree
+ * with the shapes where both speak. A checkpoint that fits nothing: which keys were missing. */
+vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err);
+/* JSON text, heap, the caller's; NULL when out of memory. */
+char *vr_config_json(const vr_config *config);
+int vr_config_image_rows(const vr_config *config); /* rows of one picture; 0: no tower */
+
+/* All parts of such a model, in the order of a model file; names and shapes only. Returns how many. */
+#define VR_MAX_PARTS (2 + 2 * VR_MAX_TOWERS + 1)
+int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]);
+/* Finds a row's tensor under its checkpoint key (with and without the part's prefix) or GGUF name. */
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
+                               vr_weights **file, bool *is_gguf);
+#endif

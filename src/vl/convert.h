@@ -1,0 +1,21 @@
+/* convert: any sources to one model file, streamed tensor by tensor. */
+#ifndef VR_VL_CONVERT_H
+#define VR_VL_CONVERT_H
+#include "vl/config.h"
+
+typedef struct vr_convert_options {
+    const char *const *sources; /* files; merged, the first that has a tensor wins */
+    int n_sources;
+    const char *out;            /* ending decides: .gguf, .safetensors, .pth */
+    vr_dtype type;              /* of matrices */
+    bool keep_type;             /* true: matrices stay as they came, `type` is ignored */
+    const vr_settings *settings;
+    const char *vocab_file;     /* in the world vocabulary's line grammar; NULL: the source's own, else
+                                   the world vocabulary for 65,536 rows, else none */
+    vrwkv_progress_fn progress;
+    vrwkv_log_fn log;           /* notes: no vocabulary, a row kept wider, ... */
+    void *user;
+} vr_convert_options;
+
+vr_status vr_convert(const vr_convert_options *options, vr_error *err);
+#endif

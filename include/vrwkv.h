@@ -102,7 +102,7 @@ typedef struct vrwkv_model_options {
     const char *image_position;   /* "first", "last", "middle", or NULL: the model's */
     int no_mmap;                  /* not 0: read the file into memory instead of mapping it */
     int lock_memory;              /* not 0: keep the weights from being paged out (mlock) */
-    uint64_t max_workspace_bytes; /* scratch memory of one running call; 0: 64 GiB of address space */
+    uint64_t max_workspace_bytes; /* scratch memory of one running call; 0: 16 GiB of address space */
     uint64_t max_pixels;          /* largest picture accepted, checked before decoding; 0: 178956970 */
     vrwkv_log_fn log;
     vrwkv_progress_fn progress;

@@ -33,6 +33,13 @@ typedef struct vr_dims { int64_t size[26]; } vr_dims;
 
 static inline int64_t vr_dim(const vr_dims *dims, char letter) { return dims->size[letter - 'A']; }
 
+/* A size that a checkpoint's shapes tell: an int at `offset` = shape[axis] / divisor of `key`. */
+typedef struct vr_measure {
+    const char *key;
+    int axis, divisor;
+    size_t offset;
+} vr_measure;
+
 /* One table of rows, repeated for `repeat` layers into structs `stride` bytes apart. */
 typedef struct vr_part {
     const char *name;     /* "rwkv", "vision", "projector": for messages and listings */

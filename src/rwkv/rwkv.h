@@ -32,11 +32,14 @@ typedef struct vr_segment {
 
 struct vr_rwkv_arch {
     const char *name;      /* "x060" */
+    const char *version;   /* whose prompt rules a language model alone follows: "v6.0" */
     const char *signature; /* a checkpoint key that only this version has, after the prefix */
+    const vr_measure *measures; /* sizes that the shapes tell, offsets in vr_rwkv_dims */
+    int n_measures;
     size_t layer_size;
     const vr_row *rows; /* of one layer */
     int n_rows;
-    int (*shape_letters)(vr_dims *dims, const vr_rwkv_dims *from); /* further letters for `rows` */
+    void (*shape_letters)(vr_dims *dims, const vr_rwkv_dims *from); /* further letters for `rows` */
     int64_t (*state_floats)(const vr_rwkv_dims *dims);             /* of one layer */
     /* x [T,D] -> x + att + ffn; states[i] is the layer's state of spans[i]. */
     vr_tensor *(*block)(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, const vr_span *spans,

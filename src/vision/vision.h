@@ -6,6 +6,7 @@
 
 typedef struct vr_tower_dims {
     int image_size, patch_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
+    int positions; /* rows of the position table */
     vr_act hidden_act;
     float layer_norm_eps;
 } vr_tower_dims;
@@ -22,10 +23,16 @@ typedef struct vr_tower {
 struct vr_tower_arch {
     const char *type;      /* "clip" */
     const char *signature; /* a checkpoint key that tells it */
+    const char *layer_key; /* a key that every layer has: counts them */
+    const vr_measure *measures; /* offsets in vr_tower_dims */
+    int n_measures;
+    const char *hidden_act;
+    float layer_norm_eps;  /* where nothing else is said */
     size_t outer_size, layer_size;
     const vr_row *outer_rows, *layer_rows;
     int n_outer_rows, n_layer_rows;
     float mean[3], std[3]; /* of its pixels */
+    bool keep_aspect;      /* short side to size and centre crop; else squashed */
     bool has_class_row;    /* the features' first row is the class token */
     /* pixels [3,S,S] -> features [rows, hidden_size] */
     vr_tensor *(*forward)(vr_run *run, const vr_tower *tower, const vr_tensor *pixels);

@@ -1,0 +1,252 @@
+/* Settings and descriptions as JSON: one table of fields serves reading, checking and writing. */
+#include "vl/config.h"
+#include "base/io.h"
+#include "base/memory.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vl/config_internal.h"
+
+struct vr_settings { json_t *root; };
+
+typedef enum { INT, FLOAT, TEXT } field_kind;
+
+typedef struct field {
+    const char *key;
+    field_kind kind;
+    size_t offset, size; /* size: of a TEXT buffer */
+    bool measured;       /* shapes tell it: a setting must agree */
+} field;
+
+#define INT_OF(key, type, member, measured) {key, INT, offsetof(type, member), 0, measured}
+#define TEXT_OF(key, member) {key, TEXT, offsetof(vr_config, member), sizeof((vr_config *)0)->member, false}
+static const field fields[] = {
+    TEXT_OF("version", version),
+    TEXT_OF("rwkv", rwkv),
+    INT_OF("n_layer", vr_config, lm.n_layer, true),
+    INT_OF("n_embd", vr_config, lm.n_embd, true),
+    INT_OF("dim_att", vr_config, lm.dim_att, true),
+    INT_OF("dim_ffn", vr_config, lm.dim_ffn, true),
+    INT_OF("head_size", vr_config, lm.head_size, true),
+    INT_OF("vocab_size", vr_config, lm.n_vocab, true),
+    INT_OF("rank_mix", vr_config, lm.rank_mix, true),
+    INT_OF("rank_decay", vr_config, lm.rank_decay, true),
+    INT_OF("head_size_divisor", vr_config, head_size_divisor, false),
+    {"norm_eps", FLOAT, offsetof(vr_config, lm.norm_eps), 0, false},
+    {"group_norm_eps", FLOAT, offsetof(vr_config, lm.group_norm_eps), 0, false},
+    INT_OF("ctx_len", vr_config, ctx_len, false),
+    INT_OF("stop_token", vr_config, stop_token, false),
+    INT_OF("pad_token", vr_config, pad_token, false),
+    TEXT_OF("scan", scan),
+    TEXT_OF("image_position", image_position),
+    INT_OF("grid_size", vr_config, grid_size, false),
+};
+static const field tower_fields[] = {
+    INT_OF("image_size", vr_tower_dims, image_size, true),
+    INT_OF("patch_size", vr_tower_dims, patch_size, true),
+    INT_OF("hidden_size", vr_tower_dims, hidden_size, true),
+    INT_OF("num_hidden_layers", vr_tower_dims, num_hidden_layers, true),
+    INT_OF("num_attention_heads", vr_tower_dims, num_attention_heads, false),
+    INT_OF("intermediate_size", vr_tower_dims, intermediate_size, true),
+    {"layer_norm_eps", FLOAT, offsetof(vr_tower_dims, layer_norm_eps), 0, false},
+};
+
+static const struct { const char *name; vr_act act; } acts[] = {
+    {"quick_gelu", VR_ACT_QUICK_GELU}, {"gelu", VR_ACT_GELU}, {"gelu_pytorch_tanh", VR_ACT_GELU_TANH}};
+
+bool vr_act_parse(const char *name, vr_act *act) {
+    for (size_t i = 0; i < VR_COUNT(acts); i++)
+        if (strcmp(acts[i].name, name) == 0) {
+            *act = acts[i].act;
+            return true;
+        }
+    return false;
+}
+
+static const char *act_name(vr_act act) {
+    for (size_t i = 0; i < VR_COUNT(acts); i++)
+        if (acts[i].act == act) return acts[i].name;
+    return "gelu";
+}
+
+vr_status vr_settings_parse(vr_settings **out, const char *json, size_t n, vr_error *err) {
+    json_error_t error;
+    json_t *root = json_loadb(json, n, JSON_REJECT_DUPLICATES, &error);
+    *out = NULL;
+    if (!root) return vr_fail(err, VRWKV_ERR_FORMAT, "settings: line %d: %s", error.line, error.text);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "settings: found another JSON value, expected an object");
+    }
+    *out = vr_alloc(1, sizeof **out);
+    if (!*out) {
+        json_decref(root);
+        return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    }
+    (*out)->root = root;
+    return VRWKV_OK;
+}
+
+vr_status vr_settings_file(vr_settings **out, const char *path, vr_error *err) {
+    vr_map map;
+    vr_error inner = {0};
+    *out = NULL;
+    VR_TRY(vr_map_open(&map, path, false, err));
+    vr_status status = vr_settings_parse(out, (const char *)map.data, map.size, &inner);
+    vr_map_close(&map);
+    return status == VRWKV_OK ? status : vr_fail(err, status, "'%s': %s", path, inner.message);
+}
+
+vr_status vr_settings_put(vr_settings **settings, const char *key, const char *value, vr_error *err) {
+    if (!*settings) VR_TRY(vr_settings_parse(settings, "{}", 2, err));
+    const field *found = NULL;
+    for (size_t i = 0; i < VR_COUNT(fields); i++)
+        if (strcmp(fields[i].key, key) == 0) found = &fields[i];
+    json_t *json = NULL;
+    if (found && found->kind != TEXT) {
+        char *end;
+        double number = strtod(value, &end);
+        if (end == value || *end) return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s: found '%s', expected a number", key, value);
+        json = found->kind == INT ? json_integer((json_int_t)number) : json_real(number);
+    } else {
+        json = json_string(value);
+    }
+    if (!json || json_object_set_new((*settings)->root, key, json) != 0)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s: '%s' is no valid text", key, value);
+    return VRWKV_OK;
+}
+
+void vr_settings_free(vr_settings *settings) {
+    if (!settings) return;
+    json_decref(settings->root);
+    free(settings);
+}
+
+json_t *vr_settings_root(const vr_settings *settings) { return settings ? settings->root : NULL; }
+
+/* Takes one setting over; where the shapes have told the value, it must agree. */
+static vr_status apply_field(const field *f, void *base, const json_t *value, vr_error *err) {
+    char *at = (char *)base + f->offset;
+    if (f->kind == TEXT) {
+        if (!json_is_string(value)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: expected text", f->key);
+        if (json_string_length(value) >= f->size)
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: '%s' is too long", f->key, json_string_value(value));
+        memcpy(at, json_string_value(value), json_string_length(value) + 1);
+        return VRWKV_OK;
+    }
+    if (!json_is_number(value)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: expected a number", f->key);
+    if (f->kind == FLOAT) {
+        float number = (float)json_number_value(value);
+        if (!(number > 0 && number < 1))
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: found %g, expected a number between 0 and 1", f->key, (double)number);
+        memcpy(at, &number, sizeof number);
+        return VRWKV_OK;
+    }
+    json_int_t wide = json_integer_value(value);
+    int number = (int)wide, old;
+    memcpy(&old, at, sizeof old);
+    if (!json_is_integer(value) || wide < -1 || wide > (1 << 28) || (f->measured && wide < 1))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: found %g, out of range", f->key, json_number_value(value));
+    if (f->measured && old && old != number)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "setting %s is %d, but the checkpoint's shapes say %d", f->key, number, old);
+    memcpy(at, &number, sizeof number);
+    return VRWKV_OK;
+}
+
+static vr_status apply_fields(const field *table, size_t n, void *base, const json_t *root, vr_error *err) {
+    for (size_t i = 0; i < n; i++) {
+        const json_t *value = json_object_get(root, table[i].key);
+        if (value && !json_is_null(value)) VR_TRY(apply_field(&table[i], base, value, err));
+    }
+    return VRWKV_OK;
+}
+
+static vr_status apply_tower(vr_config *config, int index, const json_t *tower, vr_error *err) {
+    const char *type = json_string_value(json_object_get(tower, "type"));
+    const char *act = json_string_value(json_object_get(tower, "hidden_act"));
+    const vr_tower_arch *arch = type ? vr_tower_arch_find(type) : NULL;
+    if (!arch) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %d: type '%s' is unknown", index + 1, type ? type : "?");
+    if (index < config->n_towers && strcmp(config->tower_type[index], arch->type) != 0)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %d: settings say '%s', the checkpoint holds '%s'", index + 1, type,
+                       config->tower_type[index]);
+    vr_tower_dims *dims = &config->towers[index];
+    snprintf(config->tower_type[index], sizeof config->tower_type[index], "%s", arch->type);
+    VR_TRY(apply_fields(tower_fields, VR_COUNT(tower_fields), dims, tower, err));
+    if (act && !vr_act_parse(act, &dims->hidden_act))
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %d: hidden_act '%s' is unknown", index + 1, act);
+    return VRWKV_OK;
+}
+
+/* "--vit-heads 16" or one number per tower, "16,12". */
+static vr_status apply_heads(vr_config *config, const char *list, vr_error *err) {
+    for (int i = 0; i < config->n_towers; i++) {
+        char *end;
+        long heads = strtol(list, &end, 10);
+        if (end == list || heads < 1 || heads > 4096 || (*end && *end != ','))
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "vit_heads: '%s': expected one number per tower (%d)", list, config->n_towers);
+        config->towers[i].num_attention_heads = (int)heads;
+        list = *end ? end + 1 : end;
+    }
+    return VRWKV_OK;
+}
+
+vr_status vr_config_apply(vr_config *config, const json_t *root, bool adds_towers, vr_error *err) {
+    if (!root) return VRWKV_OK;
+    const json_t *towers = json_object_get(root, "towers"), *heads = json_object_get(root, "vit_heads");
+    VR_TRY(apply_fields(fields, VR_COUNT(fields), config, root, err));
+    size_t n = json_array_size(towers);
+    if (n > VR_MAX_TOWERS) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu towers, at most %d are possible", n, VR_MAX_TOWERS);
+    if (!adds_towers && n && (int)n != config->n_towers)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "settings name %zu towers, the checkpoint holds %d", n, config->n_towers);
+    for (size_t i = 0; i < n; i++) VR_TRY(apply_tower(config, (int)i, json_array_get(towers, i), err));
+    if (adds_towers && n) config->n_towers = (int)n;
+    if (json_is_string(heads)) VR_TRY(apply_heads(config, json_string_value(heads), err));
+    return VRWKV_OK;
+}
+
+static void write_fields(json_t *root, const field *table, size_t n, const void *base) {
+    for (size_t i = 0; i < n; i++) {
+        const char *at = (const char *)base + table[i].offset;
+        json_t *value = NULL;
+        int integer;
+        float number;
+        if (table[i].kind == TEXT) {
+            value = json_string(at);
+        } else if (table[i].kind == INT) {
+            memcpy(&integer, at, sizeof integer);
+            value = json_integer(integer);
+        } else {
+            char digits[32];
+            memcpy(&number, at, sizeof number);
+            snprintf(digits, sizeof digits, "%.9g", (double)number); /* round-trips a float, reads well */
+            value = json_real(strtod(digits, NULL));
+        }
+        json_object_set_new(root, table[i].key, value);
+    }
+}
+
+char *vr_config_json(const vr_config *config) {
+    json_t *root = json_object(), *towers = json_array();
+    write_fields(root, fields, VR_COUNT(fields), config);
+    for (int i = 0; i < config->n_towers; i++) {
+        json_t *tower = json_object();
+        json_object_set_new(tower, "type", json_string(config->tower_type[i]));
+        write_fields(tower, tower_fields, VR_COUNT(tower_fields), &config->towers[i]);
+        json_object_set_new(tower, "hidden_act", json_string(act_name(config->towers[i].hidden_act)));
+        json_array_append_new(towers, tower);
+    }
+    json_object_set_new(root, "towers", towers);
+    char *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    return text;
+}
+
+int vr_config_image_rows(const vr_config *config) {
+    if (config->n_towers == 0) return 0;
+    const vr_tower_dims *dims = &config->towers[0];
+    int side = dims->image_size / dims->patch_size;
+    return vr_grid_rows(side * side, config->grid_size);
+}

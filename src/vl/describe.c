@@ -1,0 +1,217 @@
+/* What is in a checkpoint: version, parts and sizes, from its keys and shapes. */
+#include "vl/config_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LM_PREFIX "rwkv."
+#define VIT_PREFIX "vit."
+#define PROJ_PREFIX "proj."
+
+static const vr_entry *find_key(vr_weights *const *files, int n, const char *prefix, const char *key, vr_weights **file) {
+    char name[2 * VR_NAME_SIZE];
+    for (int with = 1; with >= 0; with--) {
+        snprintf(name, sizeof name, "%s%s", with ? prefix : "", key);
+        for (int i = 0; i < n; i++) {
+            const vr_entry *entry = vr_weights_find(files[i], name);
+            if (!entry) continue;
+            if (file) *file = files[i];
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
+                               vr_weights **file, bool *is_gguf) {
+    char name[VR_NAME_SIZE];
+    for (int i = 0; i < n; i++) {
+        if (vr_weights_kind(files[i]) != VR_FILE_GGUF) continue;
+        const vr_entry *entry = vr_weights_find(files[i], vr_row_name(row->gguf, layer, name));
+        if (!entry) continue;
+        *file = files[i];
+        *is_gguf = true;
+        return entry;
+    }
+    *is_gguf = false;
+    return find_key(files, n, part->prefix, vr_row_name(row->key, layer, name), file);
+}
+
+static vr_status measure(vr_weights *const *files, int n, const char *prefix, const vr_measure *rows, int n_rows, void *base,
+                         vr_error *err) {
+    for (int i = 0; i < n_rows; i++) {
+        const vr_entry *entry = find_key(files, n, prefix, rows[i].key, NULL);
+        if (!entry) return vr_fail(err, VRWKV_ERR_SHAPE, "the checkpoint has no '%s%s'", prefix, rows[i].key);
+        int64_t size = rows[i].axis < entry->ndim ? entry->shape[rows[i].axis] / rows[i].divisor : 0;
+        char text[80];
+        if (size < 1 || size > (1 << 28))
+            return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has shape %s: axis %d cannot be used", entry->name,
+                           vr_shape_text(entry->ndim, entry->shape, text, sizeof text), rows[i].axis);
+        int value = (int)size;
+        memcpy((char *)base + rows[i].offset, &value, sizeof value);
+    }
+    return VRWKV_OK;
+}
+
+static int count_layers(vr_weights *const *files, int n, const char *prefix, const char *key) {
+    char name[VR_NAME_SIZE];
+    int layers = 0;
+    while (find_key(files, n, prefix, vr_row_name(key, layers, name), NULL)) layers++;
+    return layers;
+}
+
+static vr_status missing(vr_weights *const *files, int n, vr_error *err) {
+    char wanted[600] = "";
+    size_t at = 0;
+    for (int i = 0; vr_rwkv_arch_at(i); i++) {
+        const vr_rwkv_arch *arch = vr_rwkv_arch_at(i);
+        int wrote = snprintf(wanted + at, sizeof wanted - at, "%s'%s' (RWKV %s)", i ? ", " : "", arch->signature, arch->name);
+        at += wrote > 0 && (size_t)wrote < sizeof wanted - at ? (size_t)wrote : 0;
+    }
+    return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                   "'%s' (%zu tensors) is no model that this program knows: with or without the prefix '" LM_PREFIX
+                   "' it has neither 'emb.weight' and %s",
+                   vr_weights_path(files[0]), n ? vr_weights_count(files[0]) : 0, wanted);
+}
+
+static vr_status describe_language(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
+    static const vr_measure outer[] = {
+        {"emb.weight", 0, 1, offsetof(vr_rwkv_dims, n_vocab)},
+        {"emb.weight", 1, 1, offsetof(vr_rwkv_dims, n_embd)},
+    };
+    const vr_rwkv_arch *arch = NULL;
+    for (int i = 0; !arch && vr_rwkv_arch_at(i); i++)
+        if (find_key(files, n, LM_PREFIX, vr_rwkv_arch_at(i)->signature, NULL)) arch = vr_rwkv_arch_at(i);
+    if (!arch || !find_key(files, n, LM_PREFIX, "emb.weight", NULL)) return missing(files, n, err);
+    VR_TRY(measure(files, n, LM_PREFIX, outer, VR_COUNT(outer), &config->lm, err));
+    VR_TRY(measure(files, n, LM_PREFIX, arch->measures, arch->n_measures, &config->lm, err));
+    config->lm.n_layer = count_layers(files, n, LM_PREFIX, "blocks.%d.ln1.weight");
+    snprintf(config->rwkv, sizeof config->rwkv, "%s", arch->name);
+    return VRWKV_OK;
+}
+
+static vr_status describe_tower(vr_config *config, const vr_tower_arch *arch, vr_weights *const *files, int n, vr_error *err) {
+    static const struct { int hidden, heads; } known[] = {{768, 12}, {1024, 16}, {1152, 16}, {1280, 16}};
+    vr_tower_dims *dims = &config->towers[config->n_towers];
+    VR_TRY(measure(files, n, VIT_PREFIX, arch->measures, arch->n_measures, dims, err));
+    dims->num_hidden_layers = count_layers(files, n, VIT_PREFIX, arch->layer_key);
+    int side = vr_scan_side(dims->positions - (arch->has_class_row ? 1 : 0));
+    if (side == 0)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "%s: %d positions make no square grid", arch->type, dims->positions);
+    dims->image_size = side * dims->patch_size;
+    dims->layer_norm_eps = arch->layer_norm_eps;
+    vr_act_parse(arch->hidden_act, &dims->hidden_act);
+    for (size_t i = 0; i < VR_COUNT(known); i++)
+        if (known[i].hidden == dims->hidden_size) dims->num_attention_heads = known[i].heads;
+    snprintf(config->tower_type[config->n_towers++], sizeof config->tower_type[0], "%s", arch->type);
+    return VRWKV_OK;
+}
+
+static vr_status describe_checkpoint(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
+    VR_TRY(describe_language(config, files, n, err));
+    for (int i = 0; vr_tower_arch_at(i); i++)
+        if (find_key(files, n, VIT_PREFIX, vr_tower_arch_at(i)->signature, NULL) && config->n_towers < VR_MAX_TOWERS)
+            VR_TRY(describe_tower(config, vr_tower_arch_at(i), files, n, err));
+    if (config->n_towers && !find_key(files, n, PROJ_PREFIX, "weight", NULL))
+        return vr_fail(err, VRWKV_ERR_SHAPE, "the checkpoint has a vision tower but no '" PROJ_PREFIX "weight'");
+    return VRWKV_OK;
+}
+
+static void set_defaults(vr_config *config) {
+    config->head_size_divisor = 8;
+    config->lm.norm_eps = 1e-5f;
+    config->ctx_len = 2048;
+    config->stop_token = 261;
+    config->grid_size = -1;
+    snprintf(config->scan, sizeof config->scan, "bidirection");
+    snprintf(config->image_position, sizeof config->image_position, "middle");
+}
+
+/* Everything that the code relies on later, whatever the source. */
+static vr_status check(vr_config *config, vr_error *err) {
+    const vr_rwkv_arch *arch = vr_rwkv_arch_find(config->rwkv);
+    const vr_rwkv_dims *lm = &config->lm;
+    vr_position position;
+    if (!arch) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "RWKV version '%s' is not supported", config->rwkv);
+    if (lm->n_layer < 1 || lm->n_embd < 1 || lm->dim_att < 1 || lm->dim_ffn < 1 || lm->n_vocab < 1 || lm->head_size < 1)
+        return vr_fail(err, VRWKV_ERR_FORMAT, "the description lacks a size: n_layer %d, n_embd %d, dim_att %d, dim_ffn %d, vocab_size %d, head_size %d",
+                       lm->n_layer, lm->n_embd, lm->dim_att, lm->dim_ffn, lm->n_vocab, lm->head_size);
+    if (lm->dim_att % lm->head_size)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "dim_att %d is no multiple of head_size %d", lm->dim_att, lm->head_size);
+    if (!vr_scan_find(config->scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", config->scan);
+    if (!vr_position_parse(config->image_position, &position))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "image position '%s' is unknown (first, last, middle)", config->image_position);
+    if (config->ctx_len < 1) return vr_fail(err, VRWKV_ERR_ARGUMENT, "ctx_len %d is too small", config->ctx_len);
+    for (int i = 0; i < config->n_towers; i++) {
+        const vr_tower_dims *t = &config->towers[i];
+        if (t->image_size < 1 || t->patch_size < 1 || t->image_size < t->patch_size || t->hidden_size < 1 ||
+            t->image_size > 16384 || t->num_hidden_layers < 1 || t->intermediate_size < 1)
+            return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: image_size %d, patch_size %d, hidden_size %d, layers %d, intermediate_size %d cannot be",
+                           config->tower_type[i], t->image_size, t->patch_size, t->hidden_size, t->num_hidden_layers, t->intermediate_size);
+        if (t->num_attention_heads < 1 || t->hidden_size % t->num_attention_heads)
+            return vr_fail(err, VRWKV_ERR_ARGUMENT,
+                           "tower %s: %d attention heads for a width of %d; say how many with --vit-heads",
+                           config->tower_type[i], t->num_attention_heads, t->hidden_size);
+    }
+    if (config->n_towers && vr_config_image_rows(config) < 1)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "grid_size %d is larger than the tower's grid of %d", config->grid_size,
+                       config->towers[0].image_size / config->towers[0].patch_size);
+    return VRWKV_OK;
+}
+
+static vr_status apply_stored(vr_config *config, const char *text, size_t n, vr_error *err) {
+    vr_settings *stored = NULL;
+    VR_TRY(vr_settings_parse(&stored, text, n, err));
+    vr_status status = vr_config_apply(config, vr_settings_root(stored), true, err);
+    vr_settings_free(stored);
+    return status;
+}
+
+vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err) {
+    const vr_meta *stored = NULL;
+    vr_config config = {0};
+    set_defaults(&config);
+    for (int i = 0; i < n; i++) {
+        const vr_meta *meta = vr_weights_meta(files[i], "vrwkv.config");
+        if (meta && meta->type == VR_META_STRING && (!stored || strstr(meta->string, "\"type\""))) stored = meta;
+        if (!meta && vr_weights_kind(files[i]) == VR_FILE_GGUF)
+            return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is a GGUF file without 'vrwkv.config': not made by vrwkv convert",
+                           vr_weights_path(files[i]));
+    }
+    if (stored)
+        VR_TRY(apply_stored(&config, stored->string, stored->n_bytes, err));
+    else
+        VR_TRY(describe_checkpoint(&config, files, n, err));
+    VR_TRY(vr_config_apply(&config, vr_settings_root(settings), false, err));
+    if (config.lm.group_norm_eps == 0)
+        config.lm.group_norm_eps = 1e-5f * (float)(config.head_size_divisor * config.head_size_divisor);
+    VR_TRY(check(&config, err));
+    if (config.n_towers == 0)
+        config.version[0] = 0;
+    else if (!config.version[0])
+        snprintf(config.version, sizeof config.version, "%s", vr_rwkv_arch_find(config.rwkv)->version);
+    *out = config;
+    return VRWKV_OK;
+}
+
+int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]) {
+    const vr_rwkv_arch *arch = vr_rwkv_arch_find(config->rwkv);
+    vr_dims lm = {{0}}, projector = {{0}};
+    int n = 0;
+    vr_rwkv_letters(&lm, arch, &config->lm);
+    parts[n++] = (vr_part){"rwkv", LM_PREFIX, vr_rwkv_outer_rows, vr_rwkv_n_outer_rows, 1, NULL, 0, lm};
+    parts[n++] = (vr_part){"rwkv", LM_PREFIX, arch->rows, arch->n_rows, config->lm.n_layer, NULL, arch->layer_size, lm};
+    projector.size['D' - 'A'] = config->lm.n_embd;
+    for (int i = 0; i < config->n_towers; i++) {
+        const vr_tower_arch *tower = vr_tower_arch_find(config->tower_type[i]);
+        vr_dims dims = {{0}};
+        vr_tower_letters(&dims, &config->towers[i]);
+        parts[n++] = (vr_part){"vision", VIT_PREFIX, tower->outer_rows, tower->n_outer_rows, 1, NULL, 0, dims};
+        parts[n++] = (vr_part){"vision", VIT_PREFIX, tower->layer_rows, tower->n_layer_rows, config->towers[i].num_hidden_layers,
+                               NULL, tower->layer_size, dims};
+        projector.size['C' - 'A'] += config->towers[i].hidden_size;
+    }
+    if (config->n_towers)
+        parts[n++] = (vr_part){"projector", PROJ_PREFIX, vr_projector_rows, vr_projector_n_rows, 1, NULL, 0, projector};
+    return n;
+}

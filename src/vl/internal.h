@@ -1,0 +1,82 @@
+/* Types shared by this room's files only. */
+#ifndef VR_VL_INTERNAL_H
+#define VR_VL_INTERNAL_H
+#include "base/rng.h"
+#include "vl/model.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Scratch memory of one running call; kept by the model for the next. */
+typedef struct vr_workspace {
+    vr_arena arena;
+    struct vr_workspace *next;
+} vr_workspace;
+
+struct vrwkv_model {
+    vr_config config;
+    vrwkv_model_options options;
+    vrwkv_info info;
+    char *config_json;
+    vr_weights *files[2];
+    int n_files;
+    void **owned; /* tensors that could not stay in the mapping */
+    size_t n_owned, owned_capacity;
+    vr_rwkv lm;
+    vr_tower towers[VR_MAX_TOWERS];
+    vr_projector projector;
+    const vr_scan *scan;
+    vr_vocab *own_vocab;
+    const vr_vocab *vocab;
+    vr_pool *pool;
+    const vr_kernels *kernels;
+    int64_t state_floats;
+    pthread_mutex_t lock; /* of the two below */
+    vr_workspace *spare;
+    float *blank_state; /* after the blank image's rows, computed once */
+};
+
+struct vrwkv_features {
+    atomic_int owners;
+    int rows, width;
+    char fingerprint[65];
+    float data[]; /* [rows, width] */
+};
+
+struct vrwkv_context {
+    vrwkv_model *model;
+    vrwkv_manner manner;
+    bool no_blank_image, has_logits;
+    uint64_t length;
+    vrwkv_sampling sampling;
+    vr_rng rng;
+    vrwkv_trace_fn trace;
+    void *trace_user;
+    int cancelled; /* set by other threads; read by ops through vr_run.cancel */
+    float *state;  /* all four arrays lie in one allocation behind the struct */
+    float *logits;
+    float *counts; /* decayed occurrences of each id among the generated */
+    float *backup; /* of state and logits, for vrwkv_score */
+};
+
+/* ---- model.c ---- */
+vr_status vr_workspace_get(vrwkv_model *model, vr_workspace **out, vr_error *err);
+void vr_workspace_put(vrwkv_model *model, vr_workspace *workspace);
+vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cancel, vr_error *err);
+
+/* ---- encode.c ---- */
+/* Pixels to projected rows in the run's arena; emits vision and image. */
+vr_tensor *vr_encode_pixels(vr_run *run, vrwkv_model *model, const float *pixels, vrwkv_trace_fn trace, void *user);
+/* An activation to a trace callback as it stands. */
+void vr_emit(vrwkv_trace_fn trace, void *user, const char *name, const vr_tensor *value);
+/* Rows of a picture that the scan permutes: all but the class row. */
+int64_t vr_scanned_rows(const vrwkv_model *model, int64_t image_rows);
+/* Copies a picture's rows to where they enter the sequence, in the scan's input order. */
+vr_status vr_place_image(const vrwkv_model *model, const vr_scan *scan, float *to, const float *rows, int64_t n, vr_error *err);
+
+/* ---- context.c ---- */
+/* As vrwkv_feed without the blank image in front. */
+vr_status vr_feed(vrwkv_context *context, const int32_t *ids, size_t n, vrwkv_features *const *images, size_t n_images,
+                  vr_error *err);
+vr_status vr_check_ids(const vrwkv_model *model, const int32_t *ids, size_t n, vr_error *err);
+#endif

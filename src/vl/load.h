@@ -1,0 +1,25 @@
+/* Finding and checking the tensor of a row in source files; shared by loading and conversion. */
+#ifndef VR_VL_LOAD_H
+#define VR_VL_LOAD_H
+#include "vl/config.h"
+
+typedef struct vr_source {
+    const vr_entry *entry; /* NULL: an optional row that is not there */
+    vr_weights *file;
+    bool is_gguf;
+    bool transpose; /* the source is in checkpoint order and the model file is not */
+    int ndim;       /* of the checkpoint's shape */
+    int64_t shape[VR_MAX_DIMS];
+} vr_source;
+
+/* Finds the row's tensor and checks its shape and type. */
+vr_status vr_row_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_source *out,
+                      vr_error *err);
+bool vr_shape_same(int na, const int64_t *a, int nb, const int64_t *b);
+void vr_swap_axes(int ndim, int64_t *shape);
+/* Exchanges the last two axes of elements of `size` bytes; shape is the input's, ndim >= 2. */
+void vr_transpose(void *out, const void *in, int ndim, const int64_t *shape, size_t size);
+
+vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err);
+vr_status vr_model_load_vocab(vrwkv_model *model, vr_error *err);
+#endif

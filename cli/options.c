@@ -219,7 +219,7 @@ static int count_args(const vr_usage *usage, const vr_strings *args) {
     return VR_GO_ON;
 }
 
-int vr_options_parse(const vr_usage *usage, int argc, char **argv, vr_strings *args) {
+static int read_words(const vr_usage *usage, int argc, char **argv, vr_strings *args) {
     bool options = true;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
@@ -238,6 +238,12 @@ int vr_options_parse(const vr_usage *usage, int argc, char **argv, vr_strings *a
         if (code != VR_GO_ON) return code;
     }
     return count_args(usage, args);
+}
+
+int vr_options_parse(const vr_usage *usage, int argc, char **argv, vr_strings *args) {
+    int code = read_words(usage, argc, argv, args);
+    if (code != VR_GO_ON) vr_strings_free(args);
+    return code;
 }
 
 /* ---- help ---- */
@@ -272,7 +278,6 @@ static void print_wrapped(const char *text, int column, int indent, int width) {
 
 static void print_option(const vr_option *option, int width) {
     char left[128];
-    bool wide = option->kind == VR_OPT_CHOICE;
     if (option->kind == VR_OPT_GROUP) {
         printf("\n%s:\n", option->help);
         return;
@@ -280,7 +285,7 @@ static void print_option(const vr_option *option, int width) {
     int n = option->letter ? snprintf(left, sizeof left, "  -%c, --%s", option->letter, option->name)
                            : snprintf(left, sizeof left, "      --%s", option->name);
     if (option->value && n > 0 && (size_t)n < sizeof left)
-        snprintf(left + n, sizeof left - (size_t)n, wide ? " %s" : " %s", option->value);
+        snprintf(left + n, sizeof left - (size_t)n, " %s", option->value);
     int length = printf("%s", left);
     if (length > HELP_COLUMN - 2) {
         printf("\n%*s", HELP_COLUMN, "");

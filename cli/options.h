@@ -49,7 +49,8 @@ typedef struct vr_usage {
 
 #define VR_GO_ON (-1)
 /* Reads argv[1..]: `--name value`, `--name=value`, `-n value`, `-nvalue`; `--` ends the options, `-`
- * is a word. VR_GO_ON, or the exit code: 0 after --help, 2 for wrong usage (said on stderr). */
+ * is a word. VR_GO_ON, or the exit code: 0 after --help, 2 for wrong usage (said on stderr); then
+ * args is empty. */
 int vr_options_parse(const vr_usage *usage, int argc, char **argv, vr_strings *args);
 /* Says on stderr what is wrong with the call of this verb and where help is; gives 2. */
 int vr_usage_error(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));

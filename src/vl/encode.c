@@ -67,7 +67,7 @@ vrwkv_status vrwkv_encode_pixels(vrwkv_model *model, const float *pixels, vrwkv_
         vr_tensor *zero = vr_zeros2(&run, 3 * size, size);
         pixels = zero ? zero->data : NULL;
     }
-    vr_tensor *image = pixels ? vr_encode(&run, model, pixels, trace, user) : NULL;
+    vr_tensor *image = pixels ? vr_encode_pixels(&run, model, pixels, trace, user) : NULL;
     vr_status status = vr_run_status(&run);
     if (status == VRWKV_OK)
         status = features_make(model, (int)image->shape[0], (int)image->shape[1], image->data, out, err);

@@ -36,6 +36,8 @@ void vr_settings_free(vr_settings *settings); /* NULL is fine */
  * else from keys and shapes; `settings` (may be NULL) win for what shapes cannot tell, and must agree
  * with the shapes where both speak. A checkpoint that fits nothing: which keys were missing. */
 vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err);
+/* The description alone, from a complete JSON text. */
+vr_status vr_config_parse(vr_config *out, const char *json, size_t n, vr_error *err);
 /* JSON text, heap, the caller's; NULL when out of memory. */
 char *vr_config_json(const vr_config *config);
 int vr_config_image_rows(const vr_config *config); /* rows of one picture; 0: no tower */

@@ -167,6 +167,27 @@ static vr_status apply_stored(vr_config *config, const char *text, size_t n, vr_
     return status;
 }
 
+/* What follows from the rest, and the last look at all of it. */
+static vr_status complete(vr_config *config, vr_error *err) {
+    if (config->lm.group_norm_eps == 0)
+        config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
+    VR_TRY(check(config, err));
+    if (config->n_towers == 0)
+        config->version[0] = 0;
+    else if (!config->version[0])
+        snprintf(config->version, sizeof config->version, "%s", vr_rwkv_arch_find(config->rwkv)->version);
+    return VRWKV_OK;
+}
+
+vr_status vr_config_parse(vr_config *out, const char *json, size_t n, vr_error *err) {
+    vr_config config = {0};
+    set_defaults(&config);
+    VR_TRY(apply_stored(&config, json, n, err));
+    VR_TRY(complete(&config, err));
+    *out = config;
+    return VRWKV_OK;
+}
+
 vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err) {
     const vr_meta *stored = NULL;
     vr_config config = {0};
@@ -183,13 +204,7 @@ vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, co
     else
         VR_TRY(describe_checkpoint(&config, files, n, err));
     VR_TRY(vr_config_apply(&config, vr_settings_root(settings), false, err));
-    if (config.lm.group_norm_eps == 0)
-        config.lm.group_norm_eps = 1e-5f * (float)(config.head_size_divisor * config.head_size_divisor);
-    VR_TRY(check(&config, err));
-    if (config.n_towers == 0)
-        config.version[0] = 0;
-    else if (!config.version[0])
-        snprintf(config.version, sizeof config.version, "%s", vr_rwkv_arch_find(config.rwkv)->version);
+    VR_TRY(complete(&config, err));
     *out = config;
     return VRWKV_OK;
 }

@@ -60,7 +60,7 @@ void vr_transpose(void *out, const void *in, int ndim, const int64_t *shape, siz
                        (const char *)in + (size_t)((b * rows + r) * columns + c) * size, size);
 }
 
-static void *own(vrwkv_model *model, size_t bytes, vr_error *err) {
+void *vr_model_own(vrwkv_model *model, size_t bytes, vr_error *err) {
     if (vr_grow(&model->owned, &model->owned_capacity, model->n_owned + 1, sizeof *model->owned, err) != VRWKV_OK) return NULL;
     void *data = NULL;
     if (posix_memalign(&data, 64, bytes + 64) != 0) {
@@ -90,11 +90,11 @@ static vr_status load_row(vrwkv_model *model, const vr_part *part, const vr_row 
         tensor->data = (void *)mapped; /* read-only pages: nothing writes through it */
         return VRWKV_OK;
     }
-    void *data = own(model, source.entry->bytes, err);
+    void *data = vr_model_own(model, source.entry->bytes, err);
     if (!data) return VRWKV_ERR_MEMORY;
     VR_TRY(vr_weights_read(source.file, source.entry, data, err));
     if (source.transpose) {
-        void *turned = own(model, source.entry->bytes, err);
+        void *turned = vr_model_own(model, source.entry->bytes, err);
         if (!turned) return VRWKV_ERR_MEMORY;
         if (vr_dtype_of(tensor->dtype)->block != 1)
             return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is quantised and cannot be transposed", source.entry->name);
@@ -105,7 +105,7 @@ static vr_status load_row(vrwkv_model *model, const vr_part *part, const vr_row 
         data = turned;
     }
     if (widen) {
-        float *wide = own(model, (size_t)count * sizeof(float), err);
+        float *wide = vr_model_own(model, (size_t)count * sizeof(float), err);
         if (!wide) return VRWKV_ERR_MEMORY;
         vr_quant_of(tensor->dtype)->decode(wide, data, count);
         tensor->dtype = VR_F32;
@@ -115,8 +115,7 @@ static vr_status load_row(vrwkv_model *model, const vr_part *part, const vr_row 
     return VRWKV_OK;
 }
 
-/* Gives every part its structs, in the order in which vr_config_parts lists them. */
-static vr_status make_structs(vrwkv_model *model, vr_part *parts, vr_error *err) {
+vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err) {
     const vr_rwkv_arch *arch = vr_rwkv_arch_find(model->config.rwkv);
     int n = 0;
     model->lm = (vr_rwkv){.arch = arch, .dims = model->config.lm};
@@ -141,7 +140,7 @@ static vr_status make_structs(vrwkv_model *model, vr_part *parts, vr_error *err)
 vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err) {
     vr_part parts[VR_MAX_PARTS];
     int n = vr_config_parts(&model->config, parts);
-    VR_TRY(make_structs(model, parts, err));
+    VR_TRY(vr_model_structs(model, parts, err));
     for (int p = 0; p < n; p++)
         for (int layer = 0; layer < parts[p].repeat; layer++)
             for (int r = 0; r < parts[p].n_rows; r++) VR_TRY(load_row(model, &parts[p], &parts[p].rows[r], layer, err));

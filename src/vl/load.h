@@ -20,6 +20,11 @@ void vr_swap_axes(int ndim, int64_t *shape);
 /* Exchanges the last two axes of elements of `size` bytes; shape is the input's, ndim >= 2. */
 void vr_transpose(void *out, const void *in, int ndim, const int64_t *shape, size_t size);
 
+/* Gives every part of vr_config_parts its structs of tensors. */
+vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err);
+/* Memory that lives as long as the model, 64-byte aligned; NULL with a message. */
+void *vr_model_own(vrwkv_model *model, size_t bytes, vr_error *err);
 vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err);
+vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_error *err);
 vr_status vr_model_load_vocab(vrwkv_model *model, vr_error *err);
 #endif

@@ -68,10 +68,10 @@ static vr_status open_files(vrwkv_model *model, const char *path, vr_error *err)
     return VRWKV_OK;
 }
 
-static vr_status describe(vrwkv_model *model, const vr_settings *settings, vr_error *err) {
+/* The caller's options over the description. */
+static vr_status apply_options(vrwkv_model *model, vr_error *err) {
     vr_config *config = &model->config;
     vr_position position;
-    VR_TRY(vr_config_describe(config, model->files, model->n_files, settings, err));
     const char *scan = model->options.scan, *place = model->options.image_position;
     if (scan) {
         if (!vr_scan_find(scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", scan);
@@ -90,34 +90,62 @@ static vr_status describe(vrwkv_model *model, const vr_settings *settings, vr_er
     return model->config_json ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
 }
 
-static vr_status open_model(vrwkv_model *model, const char *path, const vr_settings *settings, vr_error *err) {
+static vrwkv_model *new_model(const vrwkv_model_options *options, vr_error *err) {
+    vrwkv_model *model = vr_alloc(1, sizeof *model);
+    if (!model) {
+        vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (options) model->options = *options;
+    if (!model->options.max_workspace_bytes) model->options.max_workspace_bytes = (uint64_t)16 << 30;
+    pthread_mutex_init(&model->lock, NULL);
+    return model;
+}
+
+/* What comes after the weights; gives the model out, or closes it. */
+static vr_status finish(vrwkv_model *model, vr_status status, vrwkv_model **out, vr_error *err) {
+    if (status == VRWKV_OK) {
+        model->state_floats = vr_rwkv_state_floats(&model->lm);
+        fill_info(model);
+        status = vr_pool_open(&model->pool, model->options.threads, err);
+    }
+    if (status == VRWKV_OK)
+        *out = model;
+    else
+        vrwkv_model_close(model);
+    return status;
+}
+
+static vr_status load(vrwkv_model *model, const char *path, const vr_settings *settings, vr_error *err) {
     model->kernels = vr_kernels_get(err);
     if (!model->kernels) return VRWKV_ERR_UNSUPPORTED;
     VR_TRY(open_files(model, path, err));
-    VR_TRY(describe(model, settings, err));
+    VR_TRY(vr_config_describe(&model->config, model->files, model->n_files, settings, err));
+    VR_TRY(apply_options(model, err));
     VR_TRY(vr_model_load_weights(model, err));
-    VR_TRY(vr_model_load_vocab(model, err));
-    model->state_floats = vr_rwkv_state_floats(&model->lm);
-    fill_info(model);
-    return vr_pool_open(&model->pool, model->options.threads, err);
+    return vr_model_load_vocab(model, err);
 }
 
 vr_status vr_model_open(const char *path, const vrwkv_model_options *options, const vr_settings *settings, vrwkv_model **out,
                         vr_error *err) {
     if (!path || !out) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_model_open: path and out must be given");
     *out = NULL;
-    vrwkv_model *model = vr_alloc(1, sizeof *model);
-    if (!model) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    if (options) model->options = *options;
-    if (!model->options.max_workspace_bytes) model->options.max_workspace_bytes = (uint64_t)16 << 30;
-    pthread_mutex_init(&model->lock, NULL);
-    vr_status status = open_model(model, path, settings, err);
-    if (status != VRWKV_OK) {
-        vrwkv_model_close(model);
-        return status;
-    }
-    *out = model;
-    return VRWKV_OK;
+    vrwkv_model *model = new_model(options, err);
+    return model ? finish(model, load(model, path, settings, err), out, err) : VRWKV_ERR_MEMORY;
+}
+
+static vr_status make_random(vrwkv_model *model, const char *json, vr_dtype type, vr_error *err) {
+    model->kernels = vr_kernels_get(err);
+    if (!model->kernels) return VRWKV_ERR_UNSUPPORTED;
+    VR_TRY(vr_config_parse(&model->config, json, strlen(json), err));
+    VR_TRY(apply_options(model, err));
+    return vr_model_random_weights(model, type, err);
+}
+
+vr_status vr_model_random(const char *json, vr_dtype type, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err) {
+    *out = NULL;
+    vrwkv_model *model = new_model(options, err);
+    return model ? finish(model, make_random(model, json, type, err), out, err) : VRWKV_ERR_MEMORY;
 }
 
 vrwkv_status vrwkv_model_open(const char *path, const vrwkv_model_options *options, vrwkv_model **out, vrwkv_error *err) {

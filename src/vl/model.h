@@ -8,6 +8,9 @@
 /* As vrwkv_model_open, of any tensor file (a .pth too), with settings that win (may be NULL). */
 vr_status vr_model_open(const char *path, const vrwkv_model_options *options, const vr_settings *settings,
                         vrwkv_model **out, vr_error *err);
+/* A model of the description `json` (the keys of vrwkv.config, complete) with random weights, matrices
+ * stored as `type`: for measuring speed. */
+vr_status vr_model_random(const char *json, vr_dtype type, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err);
 const vr_config *vr_model_config(const vrwkv_model *model);
 const vr_vocab *vr_model_vocab(const vrwkv_model *model); /* NULL: the model has none */
 /* File -> normalised pixels [3,S,S] of tower t; heap, the caller's. */

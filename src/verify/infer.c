@@ -1,0 +1,300 @@
+/* Kind `infer`: a model, a prompt of ids, perhaps a picture. One pass in the original's way gives the
+ * named activations, which are compared with expect.safetensors; then prompt text and generation.
+ * A tensor NAME.last is the last row of NAME; logits.uni is the pass without any scan; logits.demo is
+ * the order of inputs of the public demo (question, picture, question again; no scan).
+ * Everything is read from case.json: sizes, scan, ids, where the weights are. */
+#include "verify/infer.h"
+
+#include "base/memory.h"
+#include "text/prompt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* First part of a tensor's name -> bound (oracle READMEs, "Tolerances"). */
+static const struct {
+    const char *part;
+    double bound;
+} bounds[] = {{"tokens", 0}, {"pixels", 1e-5}, {"vision", 1e-4}, {"image", 2e-4}, {"x", 2e-4}, {"logits", VR_BOUND_LOGITS}};
+
+static size_t first_part(const char *name) { return strcspn(name, "."); }
+
+static double bound_of(const vr_entry *entry, const vr_array *expected) {
+    size_t n = first_part(entry->name);
+    if (entry->dtype == VR_F16) return VR_BOUND_HALF;
+    for (size_t i = 0; i < VR_COUNT(bounds); i++)
+        if (strlen(bounds[i].part) == n && strncmp(bounds[i].part, entry->name, n) == 0) return bounds[i].bound;
+    bool whole = entry->dtype != VR_F32 && entry->dtype != VR_F64 && entry->dtype != VR_BF16;
+    return whole ? 0 : VR_BOUND_DEFAULT * vr_array_largest(expected);
+}
+
+/* ---- traces ---- */
+
+void vr_trace_free(vr_trace *trace) {
+    for (size_t i = 0; i < trace->n; i++) vr_array_free(&trace->items[i].array);
+    free(trace->items);
+    *trace = (vr_trace){0};
+}
+
+const vr_array *vr_trace_find(const vr_trace *trace, const char *name) {
+    for (size_t i = 0; i < trace->n; i++)
+        if (strcmp(trace->items[i].name, name) == 0) return &trace->items[i].array;
+    return NULL;
+}
+
+static void collect(void *user, const char *name, int ndim, const int64_t *shape, const float *data) {
+    vr_trace *trace = user;
+    if (trace->status != VRWKV_OK) return;
+    if (vr_trace_find(trace, name)) {
+        trace->status = vr_fail(trace->err, VRWKV_ERR_SHAPE, "activation %s came in parts, expected all rows at once", name);
+        return;
+    }
+    trace->status = vr_grow(&trace->items, &trace->capacity, trace->n + 1, sizeof *trace->items, trace->err);
+    if (trace->status != VRWKV_OK) return;
+    vr_traced *item = &trace->items[trace->n];
+    snprintf(item->name, sizeof item->name, "%s", name);
+    trace->status = vr_array_make(&item->array, ndim, shape, data, trace->err);
+    if (trace->status == VRWKV_OK) trace->n++;
+}
+
+vr_status vr_infer_trace(const vr_infer *in, const int32_t *ids, size_t n, const char *scan, vr_trace *out,
+                         vr_error *err) {
+    vr_original_input input = {.ids = ids, .n = n, .pixels = in->pixels, .scan = scan};
+    *out = (vr_trace){.err = err};
+    VR_TRY(vr_original_trace(in->model, &input, collect, out, err));
+    return out->status;
+}
+
+/* Keeps only `name` under the name `as`: further passes are wanted for their logits alone. */
+static vr_status move_logits(vr_trace *to, vr_trace *from, const char *as, vr_error *err) {
+    const vr_array *logits = vr_trace_find(from, "logits");
+    if (!logits) return vr_fail(err, VRWKV_ERR_SHAPE, "the pass for %s gave no logits", as);
+    VR_TRY(vr_grow(&to->items, &to->capacity, to->n + 1, sizeof *to->items, err));
+    vr_traced *item = &to->items[to->n];
+    snprintf(item->name, sizeof item->name, "%s", as);
+    VR_TRY(vr_array_make(&item->array, logits->ndim, logits->shape, logits->data, err));
+    to->n++;
+    return VRWKV_OK;
+}
+
+static vr_status further_pass(vr_infer *in, const int32_t *ids, size_t n, const char *scan, const char *as,
+                              vr_error *err) {
+    vr_trace other;
+    vr_status status = vr_infer_trace(in, ids, n, scan, &other, err);
+    if (status == VRWKV_OK) status = move_logits(&in->trace, &other, as, err);
+    vr_trace_free(&other);
+    return status;
+}
+
+static bool expects(const vr_infer *in, const char *beginning) {
+    for (size_t i = 0; in->item->expect && i < vr_weights_count(in->item->expect); i++)
+        if (strncmp(vr_weights_at(in->item->expect, i)->name, beginning, strlen(beginning)) == 0) return true;
+    return false;
+}
+
+/* prefix ids, the picture, suffix ids: v6 README section 10. */
+static vr_status demo_pass(vr_infer *in, const json_t *demo, vr_error *err) {
+    int32_t *prefix = NULL, *suffix = NULL, *all = NULL;
+    size_t n = 0, m = 0;
+    vr_status status = vr_case_ids(json_object_get(demo, "prefix_ids"), "demo.prefix_ids", &prefix, &n, err);
+    if (status == VRWKV_OK)
+        status = vr_case_ids(json_object_get(demo, "suffix_ids"), "demo.suffix_ids", &suffix, &m, err);
+    if (status == VRWKV_OK && !(all = vr_alloc(n + 1 + m, sizeof *all)))
+        status = vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu ids", n + 1 + m);
+    if (status == VRWKV_OK) {
+        memcpy(all, prefix, n * sizeof *all);
+        all[n] = VRWKV_IMAGE;
+        memcpy(all + n + 1, suffix, m * sizeof *all);
+        status = further_pass(in, all, n + 1 + m, vr_case_text(demo, "scan", "unidirection"), "logits.demo", err);
+    }
+    free(prefix);
+    free(suffix);
+    free(all);
+    return status;
+}
+
+/* ---- expected tensors ---- */
+
+/* NAME, or the last row of BASE for BASE.last. */
+static vr_status produced(const vr_infer *in, const char *name, vr_array *out, vr_error *err) {
+    char base[64];
+    const vr_array *whole = vr_trace_find(&in->trace, name);
+    *out = (vr_array){0};
+    if (whole) return vr_array_make(out, whole->ndim, whole->shape, whole->data, err);
+    size_t n = strlen(name);
+    if (n > 5 && n < sizeof base && strcmp(name + n - 5, ".last") == 0) {
+        snprintf(base, sizeof base, "%.*s", (int)(n - 5), name);
+        whole = vr_trace_find(&in->trace, base);
+        if (whole && whole->ndim == 2 && whole->shape[0] > 0)
+            return vr_array_make(out, 1, &whole->shape[1], whole->data + (whole->shape[0] - 1) * whole->shape[1], err);
+    }
+    return vr_fail(err, VRWKV_ERR_SHAPE, "expected, but the model gives nothing of that name");
+}
+
+/* case.json `thinned`: first part of the name -> step per axis; never of a last row. */
+static vr_status thin(const vr_infer *in, const char *name, vr_array *array, vr_error *err) {
+    char part[64];
+    int64_t step[VR_MAX_DIMS] = {1, 1, 1, 1, 1};
+    size_t n = strlen(name);
+    snprintf(part, sizeof part, "%.*s", (int)first_part(name), name);
+    const json_t *steps = json_object_get(json_object_get(in->item->json, "thinned"), part);
+    if (!steps || (n > 5 && strcmp(name + n - 5, ".last") == 0)) return VRWKV_OK;
+    for (size_t i = 0; i < json_array_size(steps) && i < VR_MAX_DIMS; i++)
+        step[i] = json_integer_value(json_array_get(steps, i));
+    return vr_array_thin(array, step, err);
+}
+
+static vr_status check_tensor(vr_infer *in, const vr_entry *entry, vr_error *err) {
+    vr_array found, expected = {0};
+    vr_error own = {0};
+    if (strcmp(entry->name, "tokens") == 0) { /* the case's own ids once more */
+        VR_TRY(vr_array_load(&expected, in->item->expect, entry, err));
+        vr_array ids = {.ndim = 1, .shape = {(int64_t)in->n}, .data = vr_alloc(in->n + 1, sizeof(float))};
+        for (size_t i = 0; ids.data && i < in->n; i++) ids.data[i] = (float)in->ids[i];
+        if (ids.data) vr_check_array(in->verify, entry->name, &ids, &expected, 0);
+        vr_array_free(&expected);
+        bool made = ids.data != NULL;
+        vr_array_free(&ids);
+        return made ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu ids", in->n);
+    }
+    vr_status status = produced(in, entry->name, &found, &own);
+    if (status == VRWKV_ERR_SHAPE) {
+        vr_check_failed(in->verify, entry->name, "%s", own.message);
+        return VRWKV_OK;
+    }
+    if (status != VRWKV_OK) return vr_fail(err, status, "%s: %s", entry->name, own.message);
+    status = thin(in, entry->name, &found, err);
+    if (status == VRWKV_OK) status = vr_array_load(&expected, in->item->expect, entry, err);
+    if (status == VRWKV_OK) vr_check_array(in->verify, entry->name, &found, &expected, bound_of(entry, &expected));
+    vr_array_free(&found);
+    vr_array_free(&expected);
+    return status;
+}
+
+static vr_status check_tensors(vr_infer *in, vr_error *err) {
+    const json_t *demo = json_object_get(in->item->json, "demo");
+    VR_TRY(vr_infer_trace(in, in->ids, in->n, NULL, &in->trace, err));
+    if (expects(in, "logits.uni"))
+        VR_TRY(further_pass(in, in->ids, in->n, "unidirection", "logits.uni", err));
+    if (demo && expects(in, "logits.demo")) VR_TRY(demo_pass(in, demo, err));
+    for (size_t i = 0; in->item->expect && i < vr_weights_count(in->item->expect); i++)
+        VR_TRY(check_tensor(in, vr_weights_at(in->item->expect, i), err));
+    return VRWKV_OK;
+}
+
+/* ---- prompt ---- */
+
+static vr_status build_prompt(vr_infer *in, const json_t *turns_json, vr_prompt *prompt, vr_error *err) {
+    size_t n = json_array_size(turns_json);
+    bool has_image = false;
+    vr_position position = VR_IMAGE_FIRST;
+    const char *version = vr_case_text(in->item->json, "version", "");
+    const char *where = vr_case_text(in->item->json, "image_position", NULL);
+    const vr_template *rules = vr_template_find(version);
+    if (!rules)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "no prompt rules for version \"%s\", expected one of %s", version,
+                       vr_template_names());
+    if (where && !vr_position_parse(where, &position))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "image position \"%s\", expected first, last or middle", where);
+    vr_turn *turns = vr_alloc(n ? n : 1, sizeof *turns);
+    if (!turns) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu turns", n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *turn = json_array_get(turns_json, i);
+        turns[i].from = vr_case_text(turn, "from", "");
+        turns[i].value = vr_case_text(turn, "value", "");
+        if (strstr(turns[i].value, "<image>")) has_image = true;
+    }
+    vr_status status = vr_prompt_build(prompt, rules, in->vocab, turns, n, has_image, position, 0, err);
+    free(turns);
+    return status;
+}
+
+static vr_status check_prompt(vr_infer *in, vr_error *err) {
+    vr_prompt prompt = {0};
+    const json_t *turns = json_object_get(in->item->json, "conversations");
+    const json_t *text = json_object_get(in->item->json, "prompt");
+    if (!json_is_array(turns)) return VRWKV_OK;
+    VR_TRY(build_prompt(in, turns, &prompt, err));
+    if (json_is_string(text))
+        vr_check_text(in->verify, "prompt", prompt.text, prompt.text_bytes, json_string_value(text),
+                      json_string_length(text));
+    if (in->vocab) vr_check_ids(in->verify, "prompt.ids", prompt.ids, prompt.n, in->ids, in->n);
+    vr_prompt_free(&prompt);
+    return VRWKV_OK;
+}
+
+/* ---- loading ---- */
+
+static vr_status open_model(vr_infer *in, vr_error *err) {
+    vr_settings *settings = NULL;
+    vrwkv_model_options options = {.threads = in->verify->threads};
+    char *path = vr_path_join(in->item->folder, vr_case_text(in->item->json, "model", "model.pth"));
+    if (!path) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a path");
+    vr_status status = vr_settings_file(&settings, in->item->path, err);
+    if (status == VRWKV_OK) status = vr_model_open(path, &options, settings, &in->model, err);
+    vr_settings_free(settings);
+    free(path);
+    VR_TRY(status);
+    in->vocab = vr_model_vocab(in->model);
+    if (!in->vocab && vrwkv_model_info(in->model)->n_vocab == 65536) return vr_vocab_world(&in->vocab, err);
+    return VRWKV_OK;
+}
+
+/* `pixels` of expect.safetensors stand in for a picture where the case names no list of pictures. */
+static vr_status given_pixels(vr_infer *in, vr_error *err) {
+    const vr_entry *entry = in->item->expect ? vr_weights_find(in->item->expect, "pixels") : NULL;
+    vr_array pixels;
+    if (!entry) return VRWKV_OK;
+    VR_TRY(vr_array_load(&pixels, in->item->expect, entry, err));
+    in->pixels = pixels.data;
+    if (!in->has_place) return VRWKV_OK;
+    return vrwkv_encode_pixels(in->model, in->pixels, NULL, NULL, &in->image, err);
+}
+
+static vr_status picture_pixels(vr_infer *in, const char *path, vr_error *err) {
+    vr_image image = {0};
+    VR_TRY(vr_image_decode_file(&image, path, in->verify->manner, 0, err));
+    vr_status status = vr_model_pixels(in->model, 0, &image, &in->pixels, err);
+    vr_image_free(&image);
+    if (status == VRWKV_OK && in->has_place)
+        status = vrwkv_encode_file(in->model, path, in->verify->manner, &in->image, err);
+    return status;
+}
+
+static vr_status load_picture(vr_infer *in, vr_error *err) {
+    const json_t *images = json_object_get(in->item->json, "images");
+    size_t n = json_array_size(images);
+    if (!json_is_array(images)) return given_pixels(in, err);
+    if (n > 1) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the case has %zu pictures, expected at most one", n);
+    if (n == 0) /* the zero picture */
+        return in->has_place ? vrwkv_encode_pixels(in->model, NULL, NULL, NULL, &in->image, err) : VRWKV_OK;
+    const char *name = json_string_value(json_array_get(images, 0));
+    char *path = name ? vr_path_join(in->item->folder, name) : NULL;
+    if (!path) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: images[0] is no path", in->item->path);
+    vr_status status = picture_pixels(in, path, err);
+    free(path);
+    return status;
+}
+
+static vr_status run_all(vr_infer *in, vr_error *err) {
+    VR_TRY(vr_case_ids(json_object_get(in->item->json, "input_ids"), "input_ids", &in->ids, &in->n, err));
+    for (size_t i = 0; i < in->n; i++) in->has_place |= in->ids[i] == VRWKV_IMAGE;
+    VR_TRY(open_model(in, err));
+    VR_TRY(load_picture(in, err));
+    VR_TRY(check_prompt(in, err));
+    VR_TRY(check_tensors(in, err));
+    VR_TRY(vr_infer_generate(in, err));
+    return vr_infer_states(in, err);
+}
+
+vr_status vr_verify_infer(vr_verify *verify, const vr_case *item, vr_error *err) {
+    vr_infer in = {.verify = verify, .item = item};
+    vr_status status = run_all(&in, err);
+    vr_trace_free(&in.trace);
+    vrwkv_features_free(in.image);
+    vrwkv_model_close(in.model);
+    free(in.pixels);
+    free(in.ids);
+    return status;
+}

@@ -1,0 +1,42 @@
+/* Kind `infer`, shared between the comparison of one pass (infer.c) and of generation (generate.c). */
+#ifndef VR_VERIFY_INFER_H
+#define VR_VERIFY_INFER_H
+#include "verify/verify.h"
+#include "vl/model.h"
+
+typedef struct vr_traced {
+    char name[64];
+    vr_array array;
+} vr_traced;
+
+/* What one run emitted, by name. */
+typedef struct vr_trace {
+    vr_traced *items;
+    size_t n, capacity;
+    vr_status status; /* of collecting */
+    vr_error *err;
+} vr_trace;
+
+typedef struct vr_infer {
+    vr_verify *verify;
+    const vr_case *item;
+    vrwkv_model *model;
+    const vr_vocab *vocab; /* the model's, or the world's where its size fits; NULL: none */
+    int32_t *ids;
+    size_t n;
+    bool has_place;        /* a VRWKV_IMAGE is among the ids */
+    float *pixels;         /* [3,S,S]; NULL: the zero picture */
+    vrwkv_features *image; /* the picture through the public interface; NULL where it has no place */
+    vr_trace trace;        /* of the case's own run */
+} vr_infer;
+
+void vr_trace_free(vr_trace *trace);
+/* NULL: nothing of that name was emitted. */
+const vr_array *vr_trace_find(const vr_trace *trace, const char *name);
+/* Runs ids in the original's way, with another scan where `scan` is not NULL. */
+vr_status vr_infer_trace(const vr_infer *in, const int32_t *ids, size_t n, const char *scan, vr_trace *out, vr_error *err);
+
+/* `greedy`, `stateful`, `demo`, and that every way of reading the prompt gives one state. */
+vr_status vr_infer_generate(vr_infer *in, vr_error *err);
+vr_status vr_infer_states(vr_infer *in, vr_error *err);
+#endif

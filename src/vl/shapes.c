@@ -1,0 +1,30 @@
+#include "vl/shapes.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define CLIP_L                                                                                                         \
+    "\"towers\":[{\"type\":\"clip\",\"image_size\":336,\"patch_size\":14,\"hidden_size\":1024,"                        \
+    "\"num_hidden_layers\":24,\"num_attention_heads\":16,\"intermediate_size\":4096,"                                  \
+    "\"hidden_act\":\"quick_gelu\",\"layer_norm_eps\":1e-05}]"
+/* dim_ffn = int(n_embd*3.5) rounded down to a multiple of 32 */
+#define V6(n_layer, n_embd, dim_ffn, rank_mix, rank_decay)                                                             \
+    "{\"version\":\"v6.0\",\"rwkv\":\"x060\",\"n_layer\":" #n_layer ",\"n_embd\":" #n_embd ",\"dim_att\":" #n_embd     \
+    ",\"dim_ffn\":" #dim_ffn ",\"head_size\":64,\"vocab_size\":65536,\"rank_mix\":" #rank_mix                          \
+    ",\"rank_decay\":" #rank_decay ",\"grid_size\":-1,\"scan\":\"bidirection\"," CLIP_L "}"
+
+static const vr_shape shapes[] = {
+    {"v6-1b6", V6(24, 2048, 7168, 32, 64)},
+    {"v6-3b", V6(32, 2560, 8960, 32, 64)},
+    {"v6-7b", V6(32, 4096, 14336, 64, 128)},
+};
+
+const vr_shape *vr_shape_at(int index) {
+    return index >= 0 && (size_t)index < sizeof shapes / sizeof *shapes ? &shapes[index] : NULL;
+}
+
+const vr_shape *vr_shape_find(const char *name) {
+    for (int i = 0; vr_shape_at(i); i++)
+        if (strcmp(vr_shape_at(i)->name, name) == 0) return vr_shape_at(i);
+    return NULL;
+}

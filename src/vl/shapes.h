@@ -1,0 +1,12 @@
+/* The released sizes, as descriptions: for measuring speed without their weights. */
+#ifndef VR_VL_SHAPES_H
+#define VR_VL_SHAPES_H
+
+typedef struct vr_shape {
+    const char *name;   /* "v6-1b6" */
+    const char *config; /* JSON, complete */
+} vr_shape;
+
+const vr_shape *vr_shape_find(const char *name); /* NULL: unknown */
+const vr_shape *vr_shape_at(int index);          /* NULL at the end */
+#endif

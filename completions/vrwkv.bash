@@ -1,0 +1,42 @@
+# bash completion of vrwkv: verbs, options, files. tests/cli.sh compares it with the help texts.
+_vrwkv() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]-}
+    local verbs="convert inspect run chat tokenize detokenize prompt trace verify bench"
+    local model="--model --mmproj --scan --image-position --threads --no-mmap --mlock"
+    local sampling="--greedy --temp --top-k --top-p --min-p --typical --repeat-penalty --presence-penalty --frequency-penalty --penalty-decay --seed"
+    local options
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$verbs --help --version" -- "$cur")
+        return
+    fi
+    case $prev in
+    --manner) mapfile -t COMPREPLY < <(compgen -W "friendly original" -- "$cur"); return ;;
+    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection" -- "$cur"); return ;;
+    --image-position) mapfile -t COMPREPLY < <(compgen -W "first last middle" -- "$cur"); return ;;
+    --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0" -- "$cur"); return ;;
+    --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q4_0" -- "$cur"); return ;;
+    -n | -p | -t | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
+        --repeat-penalty | --presence-penalty | --frequency-penalty | --penalty-decay | --seed | --stop | --stop-token | \
+        --ctx-len | --vit-heads | --grid-size | --num-token-per-image) return ;;
+    esac
+    case $verb in
+    convert) options="--out --type --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
+    inspect) options="--brief --config --json --threads" ;;
+    run) options="$model $sampling --image --prompt --tokens --raw --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
+    chat) options="$model $sampling --image --no-blank-image --manner --state-in --max-tokens" ;;
+    tokenize) options="--model --json --threads" ;;
+    detokenize) options="--model --bytes --json --threads" ;;
+    prompt) options="--image-position --version --ctx-len --model --json --threads" ;;
+    trace) options="$model --tokens --prompt --image --pixels --manner --out" ;;
+    verify) options="--json --threads --bound --verbose" ;;
+    bench) options="--json --threads --shape --type --model" ;;
+    *) return ;;
+    esac
+    if [ "${cur#-}" != "$cur" ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$cur")
+    else
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+complete -F _vrwkv vrwkv

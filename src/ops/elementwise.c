@@ -1,0 +1,149 @@
+/* Operations on elements: y = act(x), x + y, x * y, lerp, and the token shift. All are cut into chunks
+ * of whole rows.
+ *
+ *     lerp:        y = x + d*(mu + m)              src: RWKV-5/6 lerp, RWKV-6 ddlerp
+ *     token_shift: d[t] = x[t-1] - x[t]            src: RWKV time_shift, xx = shift(x) - x */
+#include "ops/internal.h"
+
+#include <string.h>
+
+enum { CHUNK_FLOATS = 1 << 14 };
+
+typedef struct rows_job {
+    const vr_kernels *kernels;
+    float *y;
+    const float *x, *z, *m, *mu; /* z: second operand, or lerp's d */
+    int64_t T, C, z_stride, per; /* per: rows of a chunk */
+    int act;
+    void (*binary)(float *y, const float *x, const float *z, int64_t n);
+    const vr_span *spans;
+    float *const *carries;
+    int n_spans;
+} rows_job;
+
+static void run_rows(vr_run *run, vr_pool_fn fn, rows_job *job) {
+    job->kernels = run->kernels;
+    job->per = job->C > 0 && job->C < CHUNK_FLOATS ? CHUNK_FLOATS / job->C : 1;
+    vr_pool_run(run->pool, fn, job, (job->T + job->per - 1) / job->per);
+}
+
+static int64_t chunk_end(const rows_job *job, int64_t chunk) {
+    int64_t end = (chunk + 1) * job->per;
+    return end < job->T ? end : job->T;
+}
+
+static void activate_chunk(void *data, int64_t chunk, int thread) {
+    const rows_job *job = data;
+    int64_t first = chunk * job->per * job->C, n = chunk_end(job, chunk) * job->C - first;
+    (void)thread;
+    job->kernels->activate(job->y + first, job->x + first, n, job->act);
+}
+
+/* A result of x's shape, for an f32 x of any number of axes. */
+static vr_tensor *new_like(vr_run *run, const char *op, const vr_tensor *x) {
+    char text[96];
+    if (x->dtype == VR_F32 && x->ndim >= 1 && x->data) return vr_new(run, x->ndim, x->shape);
+    return vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: x is %s %s, expected f32 with at least one axis", op,
+                      vr_dtype_of(x->dtype)->name, vr_shape_text(x->ndim, x->shape, text, sizeof text));
+}
+
+vr_tensor *vr_activate(vr_run *run, const vr_tensor *x, vr_act act) {
+    if (!x || !vr_op_start(run)) return NULL;
+    if ((unsigned)act > VR_ACT_GELU_TANH)
+        return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "activate: function %d, expected 0 to %d", (int)act, VR_ACT_GELU_TANH);
+    vr_tensor *y = new_like(run, "activate", x);
+    if (!y) return NULL;
+    rows_job job = {.y = y->data, .x = x->data, .T = vr_op_rows(x), .C = vr_op_columns(x), .act = act};
+    run_rows(run, activate_chunk, &job);
+    return y;
+}
+
+static void binary_chunk(void *data, int64_t chunk, int thread) {
+    const rows_job *job = data;
+    (void)thread;
+    for (int64_t t = chunk * job->per; t < chunk_end(job, chunk); t++)
+        job->binary(job->y + t * job->C, job->x + t * job->C, job->z + t * job->z_stride, job->C);
+}
+
+static vr_tensor *binary(vr_run *run, const char *op, const vr_tensor *x, const vr_tensor *z,
+                         void (*fn)(float *, const float *, const float *, int64_t)) {
+    int64_t T = vr_op_rows(x), C = vr_op_columns(x), count = -1;
+    vr_tensor *y = new_like(run, op, x);
+    if (!y) return NULL;
+    bool vector = vr_shape_count(z->ndim, z->shape, &count) && count == C;
+    if (!(vector ? vr_op_is_vector(run, op, "y", z, C) : vr_op_is_like(run, op, "y", z, x))) return NULL;
+    rows_job job = {.y = y->data, .x = x->data, .z = z->data, .T = T, .C = C, .z_stride = vector ? 0 : C, .binary = fn};
+    run_rows(run, binary_chunk, &job);
+    return y;
+}
+
+vr_tensor *vr_add(vr_run *run, const vr_tensor *x, const vr_tensor *y) {
+    if (!x || !y || !vr_op_start(run)) return NULL;
+    return binary(run, "add", x, y, run->kernels->add);
+}
+
+vr_tensor *vr_mul(vr_run *run, const vr_tensor *x, const vr_tensor *y) {
+    if (!x || !y || !vr_op_start(run)) return NULL;
+    return binary(run, "mul", x, y, run->kernels->mul);
+}
+
+static void lerp_chunk(void *data, int64_t chunk, int thread) {
+    const rows_job *job = data;
+    (void)thread;
+    for (int64_t t = chunk * job->per; t < chunk_end(job, chunk); t++) {
+        int64_t at = t * job->C;
+        job->kernels->lerp(job->y + at, job->x + at, job->z + at, job->mu, job->m ? job->m + at : NULL, job->C);
+    }
+}
+
+vr_tensor *vr_lerp(vr_run *run, const vr_tensor *x, const vr_tensor *d, const vr_tensor *mu, const vr_tensor *m) {
+    if (!x || !d || !mu || !vr_op_start(run)) return NULL;
+    if (!vr_op_is_rows(run, "lerp", "x", x) || !vr_op_is_like(run, "lerp", "d", d, x) ||
+        !vr_op_is_vector(run, "lerp", "mu", mu, x->shape[1]) || (m && !vr_op_is_like(run, "lerp", "m", m, x)))
+        return NULL;
+    vr_tensor *y = vr_new2(run, x->shape[0], x->shape[1]);
+    if (!y) return NULL;
+    rows_job job = {.y = y->data, .x = x->data, .z = d->data, .mu = mu->data, .m = m ? m->data : NULL,
+                    .T = x->shape[0], .C = x->shape[1]};
+    run_rows(run, lerp_chunk, &job);
+    return y;
+}
+
+/* Index of the sequence that holds row t. */
+static int find_span(const vr_span *spans, int n, int64_t t) {
+    int low = 0, high = n - 1;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (t < spans[middle].start + spans[middle].length)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+static void shift_chunk(void *data, int64_t chunk, int thread) {
+    const rows_job *job = data;
+    (void)thread;
+    for (int64_t t = chunk * job->per; t < chunk_end(job, chunk); t++) {
+        int s = find_span(job->spans, job->n_spans, t);
+        const float *now = job->x + t * job->C, *before = t == job->spans[s].start ? job->carries[s] : now - job->C;
+        float *d = job->y + t * job->C;
+        for (int64_t i = 0; i < job->C; i++) d[i] = before[i] - now[i];
+    }
+}
+
+vr_tensor *vr_token_shift(vr_run *run, const vr_tensor *x, const vr_span *spans, float *const *carries, int n_spans) {
+    if (!x || !carries || !vr_op_start(run)) return NULL;
+    if (!vr_op_is_rows(run, "token_shift", "x", x) || !vr_op_spans_cover(run, "token_shift", spans, n_spans, x->shape[0]))
+        return NULL;
+    int64_t T = x->shape[0], C = x->shape[1];
+    vr_tensor *d = vr_new2(run, T, C);
+    if (!d) return NULL;
+    rows_job job = {.y = d->data, .x = x->data, .T = T, .C = C, .spans = spans, .carries = carries, .n_spans = n_spans};
+    run_rows(run, shift_chunk, &job);
+    for (int i = 0; i < n_spans; i++) /* after all rows: the first of each has read its carry */
+        if (spans[i].length > 0)
+            memcpy(carries[i], (const float *)x->data + (spans[i].start + spans[i].length - 1) * C, (size_t)C * sizeof(float));
+    return d;
+}

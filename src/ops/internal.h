@@ -1,0 +1,47 @@
+/* What the files of this room share: the start and the failure of an operation, checks of its
+ * inputs, and the matrix product below linear, lora, patch_embed. */
+#ifndef VR_OPS_INTERNAL_H
+#define VR_OPS_INTERNAL_H
+#include "ops/ops.h"
+#include "ops/quant.h"
+
+/* False once the run has failed, and (then failing it) where the caller's cancel flag is set. */
+bool vr_op_start(vr_run *run);
+/* Fails the run unless it has failed before; NULL, so that `return vr_op_fail(...)` reads well. */
+void *vr_op_fail(vr_run *run, vr_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Arena memory; NULL after failing the run. */
+void *vr_op_memory(vr_run *run, size_t count, size_t size);
+
+/* Checks; each fails the run with the operation's name, what was found and what was expected. */
+bool vr_op_is_rows(vr_run *run, const char *op, const char *name, const vr_tensor *x);                  /* f32 [T,C] */
+bool vr_op_is_vector(vr_run *run, const char *op, const char *name, const vr_tensor *x, int64_t C);    /* f32, C in all */
+bool vr_op_is_like(vr_run *run, const char *op, const char *name, const vr_tensor *x, const vr_tensor *like);
+bool vr_op_is_readable(vr_run *run, const char *op, const char *name, const vr_tensor *w);             /* any stored type */
+/* The spans lie one after another and cover exactly the T rows. */
+bool vr_op_spans_cover(vr_run *run, const char *op, const vr_span *spans, int n_spans, int64_t T);
+
+/* Product of the sizes but the last, and the last; ndim 0: 1 and 1. */
+static inline int64_t vr_op_columns(const vr_tensor *x) { return x->ndim ? x->shape[x->ndim - 1] : 1; }
+static inline int64_t vr_op_rows(const vr_tensor *x) {
+    int64_t rows = 1;
+    for (int i = 0; i + 1 < x->ndim; i++) rows *= x->shape[i];
+    return rows;
+}
+
+/* For g < groups: y_g[t*y_stride + o] = sum_i x_g[t*x_stride + i] w_g[o,i] (+ bias[o]), where x_g and
+ * y_g lie x_step and y_step floats after one another and w_g are O stored rows of I each. */
+typedef struct vr_matmul {
+    float *y;
+    const float *x;
+    const void *w;
+    const float *bias;
+    vr_dtype type;
+    int64_t y_stride, x_stride, y_step, x_step;
+    int64_t groups, T, O, I;
+} vr_matmul;
+
+/* Scratch is taken from the arena and given back; false after failing the run. */
+bool vr_op_matmul(vr_run *run, const vr_matmul *m);
+/* The decoder of a stored type: the kernel set's, or the plain one. NULL: cannot be read. */
+vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type);
+#endif

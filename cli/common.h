@@ -55,7 +55,8 @@ vr_status vr_pictures_zero(vr_pictures *pictures, vrwkv_model *model, size_t n, 
 #define VR_OPTIONS_MODEL(m)                                                                                            \
     {"model", 'm', VR_OPT_STRING, &(m)->path, "FILE", "the model (.gguf)", 0, 0},                                      \
     {"mmproj", 0, VR_OPT_STRING, &(m)->mmproj, "FILE", "its vision half, where that is a file of its own", 0, 0},      \
-    {"scan", 0, VR_OPT_STRING, &(m)->scan, "NAME", "another scan than the model's: unidirection, bidirection", 0, 0}
+    {"scan", 0, VR_OPT_STRING, &(m)->scan, "NAME",                                                                     \
+     "another scan than the model's: unidirection, bidirection, multidirection, spiral, snake, zigzag", 0, 0}
 #define VR_OPTION_POSITION(m)                                                                                          \
     {"image-position", 0, VR_OPT_STRING, &(m)->image_position, "WHERE",                                                \
      "place of the picture in the prompt: first, last, middle (default: the model's)", 0, 0}

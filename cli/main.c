@@ -68,9 +68,14 @@ static int finish(int code) {
 
 int main(int argc, char **argv) {
     const char *word = argc > 1 ? argv[1] : "";
+    vrwkv_error err = {0};
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || (!strcmp(word, "help") && argc == 2)) {
         print_help();
         return finish(0);
+    }
+    if (getenv("VRWKV_CPU") && !vrwkv_cpu(&err)) {
+        fprintf(stderr, "vrwkv: %s\n", err.message);
+        return 1;
     }
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
         printf("vrwkv %s\n", vrwkv_version());
@@ -81,12 +86,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        vrwkv_error err = {0};
         if (!verbs[i].run || strcmp(verbs[i].name, word) != 0) continue;
-        if (getenv("VRWKV_CPU") && !vrwkv_cpu(&err)) {
-            fprintf(stderr, "vrwkv %s: %s\n", word, err.message);
-            return 1;
-        }
         return finish(verbs[i].run(argc - 1, argv + 1));
     }
     return unknown_verb(word);

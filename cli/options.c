@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HELP_COLUMN 27
+#define HELP_COLUMN 31
 #define LONGEST_WORD 40 /* of words compared by distance */
 
 bool vr_strings_add(vr_strings *list, const char *item) {

@@ -11,11 +11,12 @@ _vrwkv() {
     fi
     case $prev in
     --manner) mapfile -t COMPREPLY < <(compgen -W "friendly original" -- "$cur"); return ;;
-    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection" -- "$cur"); return ;;
+    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection spiral snake zigzag" -- "$cur"); return ;;
     --image-position) mapfile -t COMPREPLY < <(compgen -W "first last middle" -- "$cur"); return ;;
     --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0" -- "$cur"); return ;;
     --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q4_0" -- "$cur"); return ;;
-    -n | -p | -t | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
+    --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b" -- "$cur"); return ;;
+    -n | -p | -t | -r | --repeats | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
         --repeat-penalty | --presence-penalty | --frequency-penalty | --penalty-decay | --seed | --stop | --stop-token | \
         --ctx-len | --vit-heads | --grid-size | --num-token-per-image) return ;;
     esac
@@ -28,8 +29,8 @@ _vrwkv() {
     detokenize) options="--model --bytes --json --threads" ;;
     prompt) options="--image-position --version --ctx-len --model --json --threads" ;;
     trace) options="$model --tokens --prompt --image --pixels --manner --out" ;;
-    verify) options="--json --threads --bound --verbose" ;;
-    bench) options="--json --threads --shape --type --model" ;;
+    verify) options="--manner --strict --threads --json --verbose" ;;
+    bench) options="--shape --type --prompt --repeats --threads --json" ;;
     *) return ;;
     esac
     if [ "${cur#-}" != "$cur" ]; then

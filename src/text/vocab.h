@@ -13,7 +13,8 @@ typedef struct vr_vocab vr_vocab;
 /* tokens[id] of bytes[id] bytes, NULL or 0 bytes: no such token. Copies what it keeps. Two ids with
  * equal bytes: encoding uses the lower id. */
 vr_status vr_vocab_make(vr_vocab **out, const char *const *tokens, const size_t *bytes, size_t n, vr_error *err);
-/* The built-in world vocabulary (65,536 ids), made at first use, shared, freed never: do not free. */
+/* The built-in world vocabulary (ids 1..65529; models give it 65,536 rows), made at first use, shared
+ * by all threads, kept until the program ends: do not free. */
 vr_status vr_vocab_world(const vr_vocab **out, vr_error *err);
 /* Text in the line grammar of rwkv_vocab_v20230424.txt: ID SPACE PYTHON-LITERAL SPACE LENGTH. */
 vr_status vr_vocab_parse(vr_vocab **out, const char *text, size_t size, vr_error *err);
@@ -22,7 +23,8 @@ size_t vr_vocab_size(const vr_vocab *vocab);                            /* large
 const char *vr_vocab_token(const vr_vocab *vocab, int64_t id, size_t *bytes); /* NULL: unknown id */
 
 /* Ids of n bytes, appended to *ids (grown with realloc, heap, the caller's): *count and *capacity are
- * kept up to date. VRWKV_ERR_UNSUPPORTED where a byte has no token (small vocabularies). */
+ * kept up to date. VRWKV_ERR_UNSUPPORTED where a byte has no token (small vocabularies); *count is then
+ * as it was. */
 vr_status vr_encode(const vr_vocab *vocab, const char *text, size_t n, int32_t **ids, size_t *count, size_t *capacity,
                     vr_error *err);
 /* Bytes of the ids, heap, closed by a zero, the caller's; unknown ids give no bytes and set *unknown. */

@@ -32,6 +32,7 @@ typedef struct jpeg_job {
     bool ended;    /* the data ran out before the end marker */
     bool starved;  /* pixels are missing because of that */
     bool nothing;  /* ... already in the first row of blocks of the first scan */
+    bool silent_cuts; /* of a kind in which data can be missing without a warning */
 } jpeg_job;
 
 static const JOCTET end_marker[2] = {0xff, JPEG_EOI};
@@ -129,6 +130,8 @@ static vr_status read_picture(jpeg_job *job) {
     if (job->from->friendly) jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(jpeg, TRUE);
     VR_TRY(vr_picture_new(job->out, job->from, jpeg->image_width, jpeg->image_height, job->err));
+    /* Later scans that are missing altogether cause no warning, nor do bits missing in arithmetic coding. */
+    job->silent_cuts = jpeg_has_multiple_scans(jpeg) || jpeg->arith_code;
     bool four = jpeg->num_components == 4;
     if (four && !(job->inks = vr_alloc(jpeg->image_width, 4)))
         return vr_fail(job->err, VRWKV_ERR_MEMORY, "out of memory for a row of %u pixels", jpeg->image_width);
@@ -139,7 +142,7 @@ static vr_status read_picture(jpeg_job *job) {
     return read_rows(job);
 }
 
-/* True where libjpeg gave up. */
+/* True where libjpeg gave up. Behind it no function of libjpeg that can fail may be called. */
 static bool failed(jpeg_job *job, vr_status *status) {
     if (setjmp(job->escape)) return true;
     *status = read_picture(job);
@@ -148,14 +151,12 @@ static bool failed(jpeg_job *job, vr_status *status) {
 
 static vr_status judge(jpeg_job *job, bool gave_up) {
     uint64_t rows = (uint64_t)job->out->height, done = gave_up ? job->jpeg.output_scanline : rows;
-    /* Later scans that are missing altogether cause no warning, nor do bits missing in arithmetic coding. */
-    bool silent = job->ended && (jpeg_has_multiple_scans(&job->jpeg) || job->jpeg.arith_code);
     if (gave_up && (!job->out->rgb || job->from->friendly || done == 0))
         return vr_fail(job->err, VRWKV_ERR_FORMAT, "JPEG picture is damaged or cut short: %s", job->message);
     if (gave_up && job->inks) /* no ink below the cut */
         memset(job->out->rgb + done * (uint64_t)job->out->width * 3, 255, (rows - done) * (uint64_t)job->out->width * 3);
     if (job->nothing) return vr_picture_rows(job->from, 0, rows, job->err);
-    if (job->from->friendly && (job->starved || silent))
+    if (job->from->friendly && (job->starved || (job->ended && job->silent_cuts)))
         return vr_fail(job->err, VRWKV_ERR_FORMAT, "JPEG picture is cut short: %zu bytes end before the last pixels",
                        job->from->size);
     return VRWKV_OK;

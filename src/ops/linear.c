@@ -13,6 +13,7 @@ enum {
     ROWS_MIN = 8,           /* weight rows of a chunk */
     ROWS_MAX = 64,
     CHUNKS_PER_THREAD = 4,
+    FEW = 6, /* rows of x up to which weights are decoded on the fly, not into scratch */
 };
 
 typedef struct product {
@@ -21,6 +22,7 @@ typedef struct product {
     vr_decode_fn decode; /* NULL: f32 */
     float *scratch;      /* [threads, rows, I] */
     int64_t row_bytes, rows, chunks, t_block;
+    bool on_the_fly;
 } product;
 
 static void multiply_chunk(void *job, int64_t chunk, int thread) {
@@ -29,13 +31,17 @@ static void multiply_chunk(void *job, int64_t chunk, int thread) {
     int64_t g = chunk / p->chunks, first = chunk % p->chunks * p->rows;
     int64_t n = first + p->rows <= m->O ? p->rows : m->O - first;
     const char *stored = (const char *)m->w + (g * m->O + first) * p->row_bytes;
-    const float *w = (const float *)stored;
+    const float *w = (const float *)(const void *)stored, *bias = m->bias ? m->bias + first : NULL;
+    if (p->on_the_fly) {
+        p->kernels->gemm_stored[m->type](m->y + g * m->y_step + first, m->y_stride, m->x + g * m->x_step, m->x_stride, stored,
+                                         p->row_bytes, bias, m->T, n, m->I);
+        return;
+    }
     if (p->decode) {
         float *rows = p->scratch + thread * p->rows * m->I;
         for (int64_t o = 0; o < n; o++) p->decode(rows + o * m->I, stored + o * p->row_bytes, m->I);
         w = rows;
     }
-    const float *bias = m->bias ? m->bias + first : NULL;
     for (int64_t t = 0; t < m->T; t += p->t_block) {
         int64_t count = t + p->t_block <= m->T ? p->t_block : m->T - t;
         p->kernels->gemm(m->y + g * m->y_step + t * m->y_stride + first, m->y_stride,
@@ -62,7 +68,8 @@ bool vr_op_matmul(vr_run *run, const vr_matmul *m) {
     p.chunks = (m->O + p.rows - 1) / p.rows;
     p.t_block = m->I > 0 ? CACHE_FLOATS / m->I / 24 * 24 : 24; /* whole tiles of 2, 3, 4, 6 or 8 rows */
     if (p.t_block < 24) p.t_block = 24;
-    if (m->type != VR_F32) {
+    p.on_the_fly = m->T <= FEW && run->kernels->gemm_stored[m->type];
+    if (m->type != VR_F32 && !p.on_the_fly) {
         p.decode = vr_op_decoder(run, m->type);
         p.scratch = vr_op_memory(run, (size_t)threads * (size_t)p.rows * (size_t)m->I, sizeof(float));
         if (!p.scratch) return false;

@@ -1,6 +1,7 @@
 /* The choice of a kernel set: the last one in the table that this processor supports, or the one that
  * VRWKV_CPU names. Made once; the answer, and the message of a failure, never change afterwards. */
 #include "ops/cpu/sets.h"
+#include "base/cpu.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -10,11 +11,21 @@
 /* Slowest first. */
 static const vr_kernels *const sets[] = {
     &vr_kernels_generic,
+#if defined(__x86_64__)
+    &vr_kernels_avx2,
+    &vr_kernels_avx512,
+#elif defined(__aarch64__)
+    &vr_kernels_neon,
+#endif
 };
 
 static const vr_kernels *chosen;
 static char failure[256];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+bool vr_has_avx2(void) { return vr_cpu_get()->avx2_fma && vr_cpu_get()->f16c; }
+bool vr_has_avx512(void) { return vr_cpu_get()->avx512; }
+bool vr_has_neon(void) { return vr_cpu_get()->neon; }
 
 const vr_kernels *vr_kernels_at(int index) { return (size_t)index < VR_COUNT(sets) ? sets[index] : NULL; }
 

@@ -8,6 +8,11 @@ extern const vr_kernels vr_kernels_avx2;
 extern const vr_kernels vr_kernels_avx512;
 extern const vr_kernels vr_kernels_neon;
 
+/* Asked before a set is entered, so not compiled with its instructions. */
+bool vr_has_avx2(void);
+bool vr_has_avx512(void);
+bool vr_has_neon(void);
+
 /* For sets without a fast form of one function (erf). */
 void vr_generic_activate(float *y, const float *x, int64_t n, int act);
 #endif

@@ -38,7 +38,9 @@ static vr_image decode_named(const char *folder, const char *name, vrwkv_manner 
     return image;
 }
 
-static size_t bytes_of(const vr_image *image) { return (size_t)image->width * (size_t)image->height * 3; }
+static size_t bytes_of(const vr_image *image) {
+    return (size_t)image->width * (size_t)image->height * 3;
+}
 
 static void same_picture(const char *what, const vr_image *found, const vr_image *expected) {
     if (found->width != expected->width || found->height != expected->height)
@@ -50,7 +52,11 @@ static void same_picture(const char *what, const vr_image *found, const vr_image
 
 /* ---- the originals' tensors -------------------------------------------------------------------- */
 
-typedef struct tensors { vr_map map; json_t *head; const uint8_t *data; } tensors;
+typedef struct tensors {
+    vr_map map;
+    json_t *head;
+    const uint8_t *data;
+} tensors;
 
 static bool open_tensors(tensors *t, const char *folder, const char *name) {
     char path[4096];
@@ -70,18 +76,25 @@ static const void *tensor(const tensors *t, const char *name) {
     return t->data + json_integer_value(json_array_get(offsets, 0));
 }
 
-static const struct { const char *name; vr_preprocess how; } towers[] = {
-    {"clip", {0, VR_BICUBIC, true, true, {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}}},
+static const struct {
+    const char *name;
+    vr_preprocess how;
+} towers[] = {
+    {"clip",
+     {0, VR_BICUBIC, true, true, {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}}},
     {"siglip", {0, VR_BICUBIC, false, false, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}}},
     {"dino", {0, VR_BICUBIC, false, false, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}},
     {"sam", {0, VR_BICUBIC, false, false, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}},
     {"hf_siglip_bilinear", {0, VR_BILINEAR, false, true, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}}},
 };
-static const struct { const char *name; vr_filter filter; } filters[] = {
-    {"bicubic", VR_BICUBIC}, {"bilinear", VR_BILINEAR}, {"lanczos", VR_LANCZOS}};
+static const struct {
+    const char *name;
+    vr_filter filter;
+} filters[] = {{"bicubic", VR_BICUBIC}, {"bilinear", VR_BILINEAR}, {"lanczos", VR_LANCZOS}};
 
 /* expected [3, n, n] holds every step-th row and column of [3, size, size]. */
-static void check_tower(const char *what, const vr_image *image, vr_preprocess how, int step, const uint16_t *expected) {
+static void check_tower(const char *what, const vr_image *image, vr_preprocess how, int step,
+                        const uint16_t *expected) {
     size_t size = (size_t)how.size, n = size / (size_t)step;
     float *pixels = malloc(3 * size * size * sizeof(float));
     vr_error err;
@@ -89,12 +102,14 @@ static void check_tower(const char *what, const vr_image *image, vr_preprocess h
     for (size_t i = 0; i < 3 * n * n; i++) {
         size_t c = i / (n * n), y = i / n % n * (size_t)step, x = i % n * (size_t)step;
         float found = pixels[(c * size + y) * size + x], wanted = vr_f16_f32(expected[i]);
-        if (!(fabsf(found - wanted) <= 2e-3f)) fail_msg("%s at %zu,%zu,%zu: %g, expected %g", what, c, y, x, found, wanted);
+        if (!(fabsf(found - wanted) <= 2e-3f))
+            fail_msg("%s at %zu,%zu,%zu: %g, expected %g", what, c, y, x, found, wanted);
     }
     free(pixels);
 }
 
-static void check_tensor(const char *picture, const char *name, const vr_image *image, const tensors *t, json_t *thinned) {
+static void check_tensor(const char *picture, const char *name, const vr_image *image, const tensors *t,
+                         json_t *thinned) {
     char what[200];
     snprintf(what, sizeof what, "%s %s", picture, name);
     const char *dot = strchr(name, '.');
@@ -111,7 +126,8 @@ static void check_tensor(const char *picture, const char *name, const vr_image *
         return;
     }
     for (size_t i = 0; i < VR_COUNT(towers); i++) {
-        if (strlen(towers[i].name) != (size_t)(dot - name) || strncmp(name, towers[i].name, (size_t)(dot - name)) != 0) continue;
+        if (strlen(towers[i].name) != (size_t)(dot - name) || strncmp(name, towers[i].name, (size_t)(dot - name)) != 0)
+            continue;
         vr_preprocess how = towers[i].how;
         json_t *step = json_object_get(thinned, name);
         how.size = atoi(dot + 1);
@@ -238,7 +254,8 @@ static void check_cuts(const char *name, json_t *entry) {
             vr_error err = {0};
             if (vr_image_decode(&image, tight, n, manner, 0, &err) == VRWKV_OK) {
                 assert_non_null(image.rgb);
-                assert_int_equal(image.width, json_integer_value(json_object_get(entry, manner ? "width" : "friendly_width")));
+                assert_int_equal(image.width,
+                                 json_integer_value(json_object_get(entry, manner ? "width" : "friendly_width")));
                 vr_image_free(&image);
             } else {
                 assert_null(image.rgb);
@@ -258,19 +275,15 @@ static void test_all_cuts(void **state) {
 static const struct cut_row {
     const char *file;
     size_t percent;
-    bool original;     /* decodes in the original manner */
-    int below;         /* level in the last row then */
-    bool non_grey_ok;  /* the last row need not be grey */
+    bool original;    /* decodes in the original manner */
+    int below;        /* level in the last row then */
+    bool non_grey_ok; /* the last row need not be grey */
 } cuts[] = {
-    {"images/base444.jpg", 60, true, 128, false},
-    {"images/cmyk.jpg", 70, true, -1, true},
-    {"images/progressive.jpg", 70, true, -1, true},
-    {"images/rgba.png", 50, true, 0, false},
-    {"images/rgb16.png", 50, true, 0, false},
-    {"images/tall.png", 50, true, 0, false},
+    {"images/base444.jpg", 60, true, 128, false},   {"images/cmyk.jpg", 70, true, -1, true},
+    {"images/progressive.jpg", 70, true, -1, true}, {"images/rgba.png", 50, true, 0, false},
+    {"images/rgb16.png", 50, true, 0, false},       {"images/tall.png", 50, true, 0, false},
     {"images/base444.jpg", 8, false, 0, false}, /* ends in its header */
-    {"images/tall.png", 0, false, 0, false},
-    {"more/lossy.webp", 80, false, 0, false},
+    {"images/tall.png", 0, false, 0, false},        {"more/lossy.webp", 80, false, 0, false},
 };
 
 static void test_cut_manner(void **state) {
@@ -304,28 +317,49 @@ static void test_cut_manner(void **state) {
 /* ---- hostile headers and limits ----------------------------------------------------------------- */
 
 #define BYTES(text) (const uint8_t *)(text), sizeof(text) - 1
-static const struct hostile_row { const char *what; const uint8_t *data; size_t n; vr_status status; } hostile[] = {
+static const struct hostile_row {
+    const char *what;
+    const uint8_t *data;
+    size_t n;
+    vr_status status;
+} hostile[] = {
     {"png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x9c\x40\0\0\x9c\x40\x08\2\0\0\0\0\0\0\0"), VRWKV_ERR_MEMORY},
-    {"jpeg", BYTES("\xff\xd8\xff\xc0\0\x11\x08\x9c\x40\x9c\x40\3\1\x11\0\2\x11\0\3\x11\0\xff\xda\0\x0c\3\1\0\2\0\3\0\0\x3f\0"), VRWKV_ERR_MEMORY},
-    {"progressive", BYTES("\xff\xd8\xff\xc2\0\x11\x08\x9c\x40\x9c\x40\3\1\x11\0\2\x11\0\3\x11\0\xff\xda\0\x0c\3\1\0\2\0\3\0\0\0\0"), VRWKV_ERR_MEMORY},
+    {"jpeg",
+     BYTES("\xff\xd8\xff\xc0\0\x11\x08\x9c\x40\x9c\x40\3\1\x11\0\2\x11\0\3\x11\0\xff\xda\0\x0c\3\1\0\2\0\3\0\0\x3f\0"),
+     VRWKV_ERR_MEMORY},
+    {"progressive",
+     BYTES("\xff\xd8\xff\xc2\0\x11\x08\x9c\x40\x9c\x40\3\1\x11\0\2\x11\0\3\x11\0\xff\xda\0\x0c\3\1\0\2\0\3\0\0\0\0"),
+     VRWKV_ERR_MEMORY},
     {"gif", BYTES("GIF89a\x40\x9c\x40\x9c\0\0\0,\0\0\0\0\x40\x9c\x40\x9c\0\2\0;"), VRWKV_ERR_MEMORY},
     {"gif frame", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\x40\x9c\x40\x9c\0\2\0;"), VRWKV_ERR_MEMORY},
-    {"bmp", BYTES("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x40\x9c\0\0\x40\x9c\0\0\1\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), VRWKV_ERR_MEMORY},
+    {"bmp",
+     BYTES("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x40\x9c\0\0\x40\x9c\0\0\1\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+           "\0\0\0\0\0\0\0"),
+     VRWKV_ERR_MEMORY},
     {"ppm", BYTES("P6 40000 40000 255\n"), VRWKV_ERR_MEMORY},
     {"pbm", BYTES("P1 40000 40000\n1"), VRWKV_ERR_MEMORY},
     {"webp vp8", BYTES("RIFF\x16\0\0\0WEBPVP8 \x0a\0\0\0\x50\0\0\x9d\1\x2a\xff\x3f\xff\x3f"), VRWKV_ERR_MEMORY},
     {"webp vp8l", BYTES("RIFF\x12\0\0\0WEBPVP8L\5\0\0\0\x2f\xff\xff\xff\x0f\0"), VRWKV_ERR_MEMORY},
-    {"webp animation", BYTES("RIFF\x36\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0\x3f\x9c\0\x3f\x9c\0" "ANMF\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0VP8L\0\0\0\0"), VRWKV_ERR_MEMORY},
+    {"webp animation",
+     BYTES("RIFF\x36\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0\x3f\x9c\0\x3f\x9c\0"
+           "ANMF\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0VP8L\0\0\0\0"),
+     VRWKV_ERR_MEMORY},
     {"no pixels png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\0\0\0\0\1\x08\2\0\0\0\0\0\0\0"), VRWKV_ERR_FORMAT},
     {"no pixels ppm", BYTES("P6 0 5 255\n"), VRWKV_ERR_FORMAT},
     {"no pixels gif", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\0\0\0\0\0\2\0;"), VRWKV_ERR_FORMAT},
-    {"no pixels bmp", BYTES("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\0\0\0\0\1\0\0\0\1\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), VRWKV_ERR_FORMAT},
+    {"no pixels bmp",
+     BYTES("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\0\0\0\0\1\0\0\0\1\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+           "\0\0\0"),
+     VRWKV_ERR_FORMAT},
     {"no pixels jpeg", BYTES("\xff\xd8\xff\xc0\0\x11\x08\0\0\0\0\3\1\x11\0\2\x11\0\3\x11\0\xff\xd9"), VRWKV_ERR_FORMAT},
     {"maxval", BYTES("P5 1 1 65536\nx"), VRWKV_ERR_FORMAT},
     {"huge numbers", BYTES("P6 99999999999999999999 1 255\n"), VRWKV_ERR_FORMAT},
     {"empty", BYTES(""), VRWKV_ERR_FORMAT},
     {"unknown", BYTES("II*\0 this is a TIFF"), VRWKV_ERR_UNSUPPORTED},
-    {"bmp of jpeg", BYTES("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), VRWKV_ERR_UNSUPPORTED},
+    {"bmp of jpeg",
+     BYTES("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+           "\0\0"),
+     VRWKV_ERR_UNSUPPORTED},
 };
 
 static void test_hostile(void **state) {
@@ -349,7 +383,8 @@ static void test_pixel_limit(void **state) {
     for (size_t i = 0; i < VR_COUNT(files); i++) {
         vr_map map = read_whole(DATA, files[i]);
         vr_image image;
-        assert_int_equal(vr_image_decode(&image, map.data, map.size, VRWKV_FRIENDLY, 17 * 8 - 1, NULL), VRWKV_ERR_MEMORY);
+        assert_int_equal(vr_image_decode(&image, map.data, map.size, VRWKV_FRIENDLY, 17 * 8 - 1, NULL),
+                         VRWKV_ERR_MEMORY);
         assert_int_equal(vr_image_decode(&image, map.data, map.size, VRWKV_FRIENDLY, 17 * 8, NULL), VRWKV_OK);
         vr_image_free(&image);
         vr_map_close(&map);
@@ -410,7 +445,8 @@ static void test_silence(void **state) {
     fflush(stderr);
     int saved = dup(2);
     dup2(fileno(file), 2);
-    static const char *const files[] = {"images/base444.jpg", "images/tall.png", "more/lossy.webp", "more/transparent.gif"};
+    static const char *const files[] = {"images/base444.jpg", "images/tall.png", "more/lossy.webp",
+                                        "more/transparent.gif"};
     for (size_t i = 0; i < VR_COUNT(files); i++) {
         vr_map map = read_whole(DATA, files[i]);
         uint8_t *copy = malloc(map.size);
@@ -418,7 +454,8 @@ static void test_silence(void **state) {
             vr_image image;
             memcpy(copy, map.data, map.size);
             copy[at] ^= 0xff;
-            if (vr_image_decode(&image, copy, map.size, VRWKV_ORIGINAL, 1 << 22, NULL) == VRWKV_OK) vr_image_free(&image);
+            if (vr_image_decode(&image, copy, map.size, VRWKV_ORIGINAL, 1 << 22, NULL) == VRWKV_OK)
+                vr_image_free(&image);
         }
         free(copy);
         vr_map_close(&map);
@@ -444,7 +481,9 @@ static void test_files(void **state) {
 
 /* ---- resize ------------------------------------------------------------------------------------- */
 
-static uint32_t next_random(uint32_t *seed) { return *seed = *seed * 1664525u + 1013904223u; }
+static uint32_t next_random(uint32_t *seed) {
+    return *seed = *seed * 1664525u + 1013904223u;
+}
 
 /* A crop is exactly that part of the whole result. */
 static void test_crops(void **state) {
@@ -475,10 +514,12 @@ static void test_resize_arguments(void **state) {
     (void)state;
     uint8_t rgb[2 * 2 * 3] = {0};
     vr_image in = {2, 2, rgb}, out;
-    static const int bad[][6] = {{0, 1, 0, 0, 1, 1}, {4, 4, -1, 0, 1, 1}, {4, 4, 0, 4, 1, 1}, {4, 4, 2, 0, 3, 1}, {4, 4, 0, 0, 0, 1}};
+    static const int bad[][6] = {
+        {0, 1, 0, 0, 1, 1}, {4, 4, -1, 0, 1, 1}, {4, 4, 0, 4, 1, 1}, {4, 4, 2, 0, 3, 1}, {4, 4, 0, 0, 0, 1}};
     for (size_t i = 0; i < VR_COUNT(bad); i++)
-        assert_int_equal(vr_image_resize_crop(&out, &in, bad[i][0], bad[i][1], VR_BICUBIC, bad[i][2], bad[i][3], bad[i][4],
-                                              bad[i][5], NULL), VRWKV_ERR_ARGUMENT);
+        assert_int_equal(vr_image_resize_crop(&out, &in, bad[i][0], bad[i][1], VR_BICUBIC, bad[i][2], bad[i][3],
+                                              bad[i][4], bad[i][5], NULL),
+                         VRWKV_ERR_ARGUMENT);
     assert_int_equal(vr_image_resize(&out, &in, 4, 4, (vr_filter)7, NULL), VRWKV_ERR_ARGUMENT);
 }
 
@@ -499,11 +540,14 @@ static void test_very_long(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),    cmocka_unit_test(test_complete_reference), cmocka_unit_test(test_every_kind),
-        cmocka_unit_test(test_deep_grey),    cmocka_unit_test(test_all_cuts),           cmocka_unit_test(test_cut_manner),
-        cmocka_unit_test(test_hostile),      cmocka_unit_test(test_pixel_limit),        cmocka_unit_test(test_many_scans),
-        cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_silence),            cmocka_unit_test(test_files),
-        cmocka_unit_test(test_crops),        cmocka_unit_test(test_resize_arguments),   cmocka_unit_test(test_very_long),
+        cmocka_unit_test(test_reference),  cmocka_unit_test(test_complete_reference),
+        cmocka_unit_test(test_every_kind), cmocka_unit_test(test_deep_grey),
+        cmocka_unit_test(test_all_cuts),   cmocka_unit_test(test_cut_manner),
+        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_pixel_limit),
+        cmocka_unit_test(test_many_scans), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_silence),    cmocka_unit_test(test_files),
+        cmocka_unit_test(test_crops),      cmocka_unit_test(test_resize_arguments),
+        cmocka_unit_test(test_very_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,23 +15,27 @@ typedef struct bmp {
     int64_t width, height;
     bool top_down;
     unsigned bits, compression;
-    size_t pixels; /* where they begin */
+    size_t pixels;    /* where they begin */
     uint32_t mask[4]; /* red, green, blue, alpha */
     uint8_t palette[256][3];
 } bmp;
 
-static bool has(const bmp *b, size_t at, size_t n) { return at <= b->from->size && b->from->size - at >= n; }
+static bool has(const bmp *b, size_t at, size_t n) {
+    return at <= b->from->size && b->from->size - at >= n;
+}
 
 static vr_status check_kind(const bmp *b, vr_error *err) {
-    static const struct { unsigned compression, bits; } kinds[] = {
-        {BMP_PLAIN, 1},  {BMP_PLAIN, 4}, {BMP_PLAIN, 8},  {BMP_PLAIN, 16}, {BMP_PLAIN, 24},       {BMP_PLAIN, 32},
-        {BMP_RLE8, 8},   {BMP_RLE4, 4},  {BMP_MASKS, 16}, {BMP_MASKS, 24}, {BMP_MASKS, 32},       {BMP_ALPHA_MASKS, 16},
-        {BMP_ALPHA_MASKS, 32}};
+    static const struct {
+        unsigned compression, bits;
+    } kinds[] = {{BMP_PLAIN, 1},  {BMP_PLAIN, 4},        {BMP_PLAIN, 8},       {BMP_PLAIN, 16}, {BMP_PLAIN, 24},
+                 {BMP_PLAIN, 32}, {BMP_RLE8, 8},         {BMP_RLE4, 4},        {BMP_MASKS, 16}, {BMP_MASKS, 24},
+                 {BMP_MASKS, 32}, {BMP_ALPHA_MASKS, 16}, {BMP_ALPHA_MASKS, 32}};
     for (size_t i = 0; i < VR_COUNT(kinds); i++)
         if (kinds[i].compression == b->compression && kinds[i].bits == b->bits) return VRWKV_OK;
-    return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
-                   "BMP picture with %u bits and compression %u, expected 1, 4, 8, 16, 24 or 32 bits, plain, RLE or masks",
-                   b->bits, b->compression);
+    return vr_fail(
+        err, VRWKV_ERR_UNSUPPORTED,
+        "BMP picture with %u bits and compression %u, expected 1, 4, 8, 16, 24 or 32 bits, plain, RLE or masks",
+        b->bits, b->compression);
 }
 
 /* Masks stand in the header from 52 bytes on, behind it where it has 40. */
@@ -82,8 +86,8 @@ static vr_status read_header(bmp *b, vr_error *err) {
         b->top_down = b->height < 0;
         if (b->top_down) b->height = -b->height;
     } else {
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "BMP picture with a header of %zu bytes, expected 12, 40, 52, 56, 64, 108 or 124",
-                       header);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                       "BMP picture with a header of %zu bytes, expected 12, 40, 52, 56, 64, 108 or 124", header);
     }
     VR_TRY(check_kind(b, err));
     VR_TRY(vr_picture_check(b->from, b->width, b->height, err));
@@ -138,11 +142,15 @@ static vr_status read_plain(const bmp *b, vr_image *out, vr_error *err) {
     int64_t rows = there < (uint64_t)b->height ? (int64_t)there : b->height;
     VR_TRY(vr_picture_rows(b->from, (uint64_t)rows, (uint64_t)b->height, err));
     bool alpha = b->from->friendly && b->bits > 8 && b->mask[3] && any_alpha(b, stride, rows);
-    for (int64_t y = 0; y < rows; y++) plain_row(b, b->from->data + b->pixels + (size_t)y * stride, row_of(b, out, y), alpha);
+    for (int64_t y = 0; y < rows; y++)
+        plain_row(b, b->from->data + b->pixels + (size_t)y * stride, row_of(b, out, y), alpha);
     return VRWKV_OK;
 }
 
-typedef struct rle { size_t at; int64_t x, y; } rle;
+typedef struct rle {
+    size_t at;
+    int64_t x, y;
+} rle;
 
 static void put_index(const bmp *b, vr_image *out, rle *r, unsigned index) {
     if (r->x < b->width && r->y < b->height) memcpy(row_of(b, out, r->y) + r->x * 3, b->palette[index], 3);

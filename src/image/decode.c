@@ -45,8 +45,8 @@ static vr_status unknown_format(const uint8_t *data, size_t size, vr_error *err)
     char bytes[8 * 3 + 1] = "";
     for (size_t i = 0; i < size && i < 8; i++) snprintf(bytes + 3 * i, 4, " %02x", data[i]);
     return vr_fail(err, size ? VRWKV_ERR_UNSUPPORTED : VRWKV_ERR_FORMAT,
-                   "not a picture: found %zu bytes beginning%s, expected JPEG, PNG, WebP, GIF, BMP or PPM/PGM/PBM", size,
-                   size ? bytes : " with nothing");
+                   "not a picture: found %zu bytes beginning%s, expected JPEG, PNG, WebP, GIF, BMP or PPM/PGM/PBM",
+                   size, size ? bytes : " with nothing");
 }
 
 vr_status vr_image_decode(vr_image *out, const void *data, size_t size, vrwkv_manner manner, uint64_t max_pixels,
@@ -64,7 +64,8 @@ vr_status vr_image_decode(vr_image *out, const void *data, size_t size, vrwkv_ma
     return unknown_format(data, size, err);
 }
 
-vr_status vr_image_decode_file(vr_image *out, const char *path, vrwkv_manner manner, uint64_t max_pixels, vr_error *err) {
+vr_status vr_image_decode_file(vr_image *out, const char *path, vrwkv_manner manner, uint64_t max_pixels,
+                               vr_error *err) {
     vr_map map;
     vr_error inner = {0};
     *out = (vr_image){0};
@@ -84,8 +85,9 @@ void vr_image_free(vr_image *image) {
 
 vr_status vr_picture_check(const vr_source *source, int64_t width, int64_t height, vr_error *err) {
     if (width < 1 || height < 1 || width > INT_MAX || height > INT_MAX)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "%s picture of %lld x %lld pixels, expected at least 1 x 1 and at most 2^31-1",
-                       source->format, (long long)width, (long long)height);
+        return vr_fail(err, VRWKV_ERR_FORMAT,
+                       "%s picture of %lld x %lld pixels, expected at least 1 x 1 and at most 2^31-1", source->format,
+                       (long long)width, (long long)height);
     if ((uint64_t)width * (uint64_t)height > source->max_pixels)
         return vr_fail(err, VRWKV_ERR_MEMORY, "%s picture of %lld x %lld pixels, over the limit of %llu pixels",
                        source->format, (long long)width, (long long)height, (unsigned long long)source->max_pixels);
@@ -105,7 +107,9 @@ vr_status vr_picture_new(vr_image *out, const vr_source *source, int64_t width, 
 
 vr_status vr_picture_rows(const vr_source *source, uint64_t done, uint64_t rows, vr_error *err) {
     if (done >= rows) return VRWKV_OK;
-    if (done == 0) return vr_fail(err, VRWKV_ERR_FORMAT, "%s picture of which not one row of pixels can be decoded", source->format);
+    if (done == 0)
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s picture of which not one row of pixels can be decoded",
+                       source->format);
     if (!source->friendly) return VRWKV_OK;
     return vr_fail(err, VRWKV_ERR_FORMAT, "%s picture is cut short or damaged: %llu of %llu rows could be decoded",
                    source->format, (unsigned long long)done, (unsigned long long)rows);

@@ -39,9 +39,19 @@ int vr_exif_orientation(const uint8_t *tiff, size_t size);
 /* Turns the stored picture as EXIF's orientation says. */
 vr_status vr_picture_turn(vr_image *image, int orientation, vr_error *err);
 
-static inline unsigned vr_le16(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
-static inline uint32_t vr_le24(const uint8_t *p) { return vr_le16(p) | (uint32_t)p[2] << 16; }
-static inline uint32_t vr_le32(const uint8_t *p) { return vr_le16(p) | (uint32_t)vr_le16(p + 2) << 16; }
-static inline unsigned vr_be16(const uint8_t *p) { return (unsigned)p[0] << 8 | p[1]; }
-static inline uint32_t vr_be32(const uint8_t *p) { return (uint32_t)vr_be16(p) << 16 | vr_be16(p + 2); }
+static inline unsigned vr_le16(const uint8_t *p) {
+    return (unsigned)p[0] | (unsigned)p[1] << 8;
+}
+static inline uint32_t vr_le24(const uint8_t *p) {
+    return vr_le16(p) | (uint32_t)p[2] << 16;
+}
+static inline uint32_t vr_le32(const uint8_t *p) {
+    return vr_le16(p) | (uint32_t)vr_le16(p + 2) << 16;
+}
+static inline unsigned vr_be16(const uint8_t *p) {
+    return (unsigned)p[0] << 8 | p[1];
+}
+static inline uint32_t vr_be32(const uint8_t *p) {
+    return (uint32_t)vr_be16(p) << 16 | vr_be16(p + 2);
+}
 #endif

@@ -31,7 +31,9 @@ int vr_exif_orientation(const uint8_t *tiff, size_t size) {
 
 /* Where the pixel (x, y) of the turned picture stands in the stored one: its row and column count
  * from the far end where `flip` is set; `swap` exchanges rows and columns. */
-typedef struct turn { bool swap, flip_x, flip_y; } turn;
+typedef struct turn {
+    bool swap, flip_x, flip_y;
+} turn;
 static const turn turns[9] = {
     [1] = {false, false, false}, [2] = {false, true, false}, [3] = {false, true, true}, [4] = {false, false, true},
     [5] = {true, false, false},  [6] = {true, false, true},  [7] = {true, true, true},  [8] = {true, true, false},

@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct gif_reader { const uint8_t *data; size_t left; } gif_reader;
+typedef struct gif_reader {
+    const uint8_t *data;
+    size_t left;
+} gif_reader;
 
 /* After the end come zeros, that is closing blocks, so that a picture lacking nothing but its end
  * decodes; a block cut in the middle is an error. */
@@ -118,7 +121,8 @@ vr_status vr_decode_gif(vr_image *out, const vr_source *source, vr_error *err) {
     gif_reader reader = {source->data, source->size};
     int code = 0;
     GifFileType *gif = DGifOpen(&reader, read_bytes, &code);
-    if (!gif) return vr_picture_bad(source, code == D_GIF_ERR_NOT_ENOUGH_MEM ? "out of memory" : "a broken header", err);
+    if (!gif)
+        return vr_picture_bad(source, code == D_GIF_ERR_NOT_ENOUGH_MEM ? "out of memory" : "a broken header", err);
     vr_status status = decode_frame(gif, out, source, err);
     DGifCloseFile(gif, &code);
     return status;

@@ -28,10 +28,10 @@ typedef struct jpeg_job {
     const vr_source *from;
     vr_image *out;
     vr_error *err;
-    uint8_t *inks; /* [width, 4], one row of CMYK */
-    bool ended;    /* the data ran out before the end marker */
-    bool starved;  /* pixels are missing because of that */
-    bool nothing;  /* ... already in the first row of blocks of the first scan */
+    uint8_t *inks;    /* [width, 4], one row of CMYK */
+    bool ended;       /* the data ran out before the end marker */
+    bool starved;     /* pixels are missing because of that */
+    bool nothing;     /* ... already in the first row of blocks of the first scan */
     bool silent_cuts; /* of a kind in which data can be missing without a warning */
 } jpeg_job;
 
@@ -53,7 +53,9 @@ static void on_message(j_common_ptr any, int level) {
     job->starved = true;
 }
 
-static void on_output(j_common_ptr any) { (void)any; }
+static void on_output(j_common_ptr any) {
+    (void)any;
+}
 
 static void on_progress(j_common_ptr any) {
     jpeg_job *job = any->client_data;
@@ -62,7 +64,9 @@ static void on_progress(j_common_ptr any) {
     longjmp(job->escape, 1);
 }
 
-static void no_action(j_decompress_ptr jpeg) { (void)jpeg; }
+static void no_action(j_decompress_ptr jpeg) {
+    (void)jpeg;
+}
 
 static boolean fill_input(j_decompress_ptr jpeg) {
     jpeg_job *job = jpeg->client_data;
@@ -154,7 +158,8 @@ static vr_status judge(jpeg_job *job, bool gave_up) {
     if (gave_up && (!job->out->rgb || job->from->friendly || done == 0))
         return vr_fail(job->err, VRWKV_ERR_FORMAT, "JPEG picture is damaged or cut short: %s", job->message);
     if (gave_up && job->inks) /* no ink below the cut */
-        memset(job->out->rgb + done * (uint64_t)job->out->width * 3, 255, (rows - done) * (uint64_t)job->out->width * 3);
+        memset(job->out->rgb + done * (uint64_t)job->out->width * 3, 255,
+               (rows - done) * (uint64_t)job->out->width * 3);
     if (job->nothing) return vr_picture_rows(job->from, 0, rows, job->err);
     if (job->from->friendly && (job->starved || (job->ended && job->silent_cuts)))
         return vr_fail(job->err, VRWKV_ERR_FORMAT, "JPEG picture is cut short: %zu bytes end before the last pixels",

@@ -21,14 +21,17 @@ typedef struct png_job {
     char message[160];
     int depth, color, channels;
     bool interlaced, key_set;
-    unsigned key[3];        /* the colour that is transparent */
+    unsigned key[3];         /* the colour that is transparent */
     uint8_t palette[256][4]; /* RGBA */
     uint64_t done, rows;     /* of all passes */
 } png_job;
 
 /* The seven passes of Adam7 (and the one of a plain picture): first column and row, and steps. */
-typedef struct pass_grid { uint32_t x, y, dx, dy; } pass_grid;
-static const pass_grid adam7[7] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+typedef struct pass_grid {
+    uint32_t x, y, dx, dy;
+} pass_grid;
+static const pass_grid adam7[7] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
+                                   {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
 static const pass_grid plain = {0, 0, 1, 1};
 
 static void on_error(png_structp png, png_const_charp text) {
@@ -112,7 +115,8 @@ static void put_pixel(const png_job *job, const uint8_t *row, size_t i, uint8_t 
         alpha = job->palette[s[0] & 255][3];
     } else {
         if (channels > colours) alpha = job->depth == 16 ? s[colours] >> 8 : s[colours];
-        if (job->key_set && s[0] == job->key[0] && (colours == 1 || (s[1] == job->key[1] && s[2] == job->key[2]))) alpha = 0;
+        if (job->key_set && s[0] == job->key[0] && (colours == 1 || (s[1] == job->key[1] && s[2] == job->key[2])))
+            alpha = 0;
         bool clip = !job->from->friendly && channels == 1; /* 16-bit grey: the original's values */
         for (int c = 0; c < 3; c++) {
             unsigned v = s[colours == 1 ? 0 : c];

@@ -17,7 +17,9 @@ typedef struct pnm {
     int64_t width, height, maxval;
 } pnm;
 
-static bool is_space(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool is_space(uint8_t c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 static void skip_space(pnm *p) {
     const vr_source *s = p->from;
@@ -52,9 +54,11 @@ static vr_status read_header(pnm *p, vr_error *err) {
     p->width = next_number(p, false);
     p->height = next_number(p, false);
     p->maxval = p->bits ? 1 : next_number(p, false);
-    if (p->width < 0 || p->height < 0 || p->maxval < 0) return vr_picture_bad(p->from, "its header is no list of numbers", err);
+    if (p->width < 0 || p->height < 0 || p->maxval < 0)
+        return vr_picture_bad(p->from, "its header is no list of numbers", err);
     if (p->maxval < 1 || p->maxval > 65535)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "%s picture with maxval %lld, expected 1 to 65535", p->from->format, (long long)p->maxval);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s picture with maxval %lld, expected 1 to 65535", p->from->format,
+                       (long long)p->maxval);
     if (!p->plain) p->at++; /* one white-space byte, then the pixels */
     return VRWKV_OK;
 }
@@ -64,7 +68,8 @@ static uint8_t *make_table(const pnm *p) {
     bool clip = p->channels == 1 && p->maxval > 255 && !p->from->friendly;
     for (int64_t v = 0; table && v <= p->maxval; v++) {
         double share = (double)v / (double)p->maxval;
-        table[v] = (uint8_t)(p->bits ? 255 * (1 - v) : (int64_t)(clip ? fmin(255, rint(share * 65535)) : rint(share * 255)));
+        table[v] =
+            (uint8_t)(p->bits ? 255 * (1 - v) : (int64_t)(clip ? fmin(255, rint(share * 65535)) : rint(share * 255)));
     }
     return table;
 }

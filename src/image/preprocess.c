@@ -27,10 +27,13 @@ vr_status vr_image_preprocess(float *pixels, const vr_image *in, const vr_prepro
     if (size < 1 || in->width < 1 || in->height < 1)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "a picture of %d x %d to %d x %d: sizes must be at least 1", in->width,
                        in->height, size, size);
-    vr_resize_plan plan = {.width = size, .height = size, .filter = how->filter, .crop_width = size, .crop_height = size};
+    vr_resize_plan plan = {
+        .width = size, .height = size, .filter = how->filter, .crop_width = size, .crop_height = size};
     if (how->keep_aspect) {
-        if (in->width <= in->height) plan.height = long_side(size, in->height, in->width);
-        else plan.width = long_side(size, in->width, in->height);
+        if (in->width <= in->height)
+            plan.height = long_side(size, in->height, in->width);
+        else
+            plan.width = long_side(size, in->width, in->height);
         plan.left = (plan.width - size) / 2;
         plan.top = (plan.height - size) / 2;
     }

@@ -35,7 +35,9 @@ static double sinc(double x) {
     return sin(x) / x;
 }
 
-static double lanczos(double x) { return -3 <= x && x < 3 ? sinc(x) * sinc(x / 3) : 0; }
+static double lanczos(double x) {
+    return -3 <= x && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
 
 typedef struct filter_row {
     double support;
@@ -47,7 +49,10 @@ static const filter_row filters[] = {
 
 /* The weights of `n` outputs in a row: output i is the sum over k < span[i].n of
  * weights[span[i].at + k] * in[span[i].first + k]. */
-typedef struct span { int first, n; size_t at; } span;
+typedef struct span {
+    int first, n;
+    size_t at;
+} span;
 typedef struct axis {
     span *spans;
     int32_t *weights;
@@ -59,7 +64,9 @@ static void free_axis(axis *a) {
     free(a->weights);
 }
 
-typedef struct geometry { double scale, stretch, support; } geometry;
+typedef struct geometry {
+    double scale, stretch, support;
+} geometry;
 
 static span span_of(const geometry *g, int64_t output, int n_in) {
     double centre = ((double)output + 0.5) * g->scale;
@@ -82,7 +89,8 @@ static void fill_weights(const geometry *g, int64_t output, const span *s, doubl
 }
 
 /* Outputs [from, from + n) of an axis n_in -> n_out. */
-static vr_status make_axis(axis *a, int n_in, int64_t n_out, int64_t from, int n, const filter_row *filter, vr_error *err) {
+static vr_status make_axis(axis *a, int n_in, int64_t n_out, int64_t from, int n, const filter_row *filter,
+                           vr_error *err) {
     geometry g = {.scale = (double)n_in / (double)n_out};
     g.stretch = g.scale < 1 ? 1 : g.scale;
     g.support = filter->support * g.stretch;
@@ -144,14 +152,17 @@ static uint8_t *make_rows(const vr_image *in, const vr_resize_plan *plan, const 
     uint8_t *rows = vr_alloc((size_t)n + (n == 0), width);
     for (int i = 0; rows && i < n; i++) {
         const uint8_t *row = in->rgb + (size_t)(first + i) * stride;
-        if (x) horizontal(rows + (size_t)i * width, row, x, plan->crop_width);
-        else memcpy(rows + (size_t)i * width, row + (size_t)plan->left * 3, width);
+        if (x)
+            horizontal(rows + (size_t)i * width, row, x, plan->crop_width);
+        else
+            memcpy(rows + (size_t)i * width, row + (size_t)plan->left * 3, width);
     }
     return rows;
 }
 
 static vr_status no_memory(const vr_resize_plan *plan, vr_error *err) {
-    return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for resizing to %d x %d pixels", plan->crop_width, plan->crop_height);
+    return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for resizing to %d x %d pixels", plan->crop_width,
+                   plan->crop_height);
 }
 
 static vr_status run_passes(vr_image *out, const vr_image *in, const vr_resize_plan *plan, const axis *x, const axis *y,
@@ -178,18 +189,20 @@ static vr_status run_passes(vr_image *out, const vr_image *in, const vr_resize_p
 
 vr_status vr_resize(vr_image *out, const vr_image *in, const vr_resize_plan *plan, vr_error *err) {
     *out = (vr_image){0};
-    if (!in->rgb || in->width < 1 || in->height < 1 || plan->crop_width < 1 || plan->crop_height < 1 || plan->left < 0 ||
-        plan->top < 0 || plan->left > plan->width - plan->crop_width || plan->top > plan->height - plan->crop_height ||
-        (size_t)plan->filter >= VR_COUNT(filters))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "resize of %d x %d to %lld x %lld, crop of %d x %d at %lld, %lld: does not fit",
-                       in->width, in->height, (long long)plan->width, (long long)plan->height, plan->crop_width,
-                       plan->crop_height, (long long)plan->left, (long long)plan->top);
+    if (!in->rgb || in->width < 1 || in->height < 1 || plan->crop_width < 1 || plan->crop_height < 1 ||
+        plan->left < 0 || plan->top < 0 || plan->left > plan->width - plan->crop_width ||
+        plan->top > plan->height - plan->crop_height || (size_t)plan->filter >= VR_COUNT(filters))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT,
+                       "resize of %d x %d to %lld x %lld, crop of %d x %d at %lld, %lld: does not fit", in->width,
+                       in->height, (long long)plan->width, (long long)plan->height, plan->crop_width, plan->crop_height,
+                       (long long)plan->left, (long long)plan->top);
     const filter_row *filter = &filters[plan->filter];
     bool need_x = plan->width != in->width, need_y = plan->height != in->height;
     axis x = {0}, y = {0};
     vr_status status = VRWKV_OK;
     if (need_x) status = make_axis(&x, in->width, plan->width, plan->left, plan->crop_width, filter, err);
-    if (status == VRWKV_OK && need_y) status = make_axis(&y, in->height, plan->height, plan->top, plan->crop_height, filter, err);
+    if (status == VRWKV_OK && need_y)
+        status = make_axis(&y, in->height, plan->height, plan->top, plan->crop_height, filter, err);
     if (status == VRWKV_OK) status = run_passes(out, in, plan, need_x ? &x : NULL, need_y ? &y : NULL, err);
     free_axis(&x);
     free_axis(&y);

@@ -12,7 +12,10 @@
 #include <string.h>
 #include <webp/decode.h>
 
-typedef struct chunk { const uint8_t *data; size_t size; } chunk;
+typedef struct chunk {
+    const uint8_t *data;
+    size_t size;
+} chunk;
 
 /* The first chunk of this name among those in [data, data+size); data NULL where there is none. */
 static chunk find_chunk(const uint8_t *data, size_t size, const char *name) {
@@ -27,14 +30,9 @@ static chunk find_chunk(const uint8_t *data, size_t size, const char *name) {
 }
 
 static vr_status failed(VP8StatusCode code, vr_error *err) {
-    static const char *const reasons[] = {"",
-                                          "out of memory",
-                                          "invalid parameter",
-                                          "damaged data",
-                                          "unsupported feature",
-                                          "suspended",
-                                          "stopped",
-                                          "cut short"};
+    static const char *const reasons[] = {
+        "",          "out of memory", "invalid parameter", "damaged data", "unsupported feature",
+        "suspended", "stopped",       "cut short"};
     const char *reason = (size_t)code < VR_COUNT(reasons) ? reasons[code] : "unknown error";
     return vr_fail(err, code == VP8_STATUS_OUT_OF_MEMORY ? VRWKV_ERR_MEMORY : VRWKV_ERR_FORMAT,
                    "WebP picture cannot be decoded: %s", reason);
@@ -43,7 +41,8 @@ static vr_status failed(VP8StatusCode code, vr_error *err) {
 /* Decodes a still picture of w x h into rgb; rows stand `stride` bytes apart. */
 static vr_status decode_still(const uint8_t *data, size_t size, bool composite, int w, int h, uint8_t *rgb,
                               size_t stride, vr_error *err) {
-    if (stride > INT32_MAX || (size_t)w * 4 > INT32_MAX) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "WebP picture is too wide");
+    if (stride > INT32_MAX || (size_t)w * 4 > INT32_MAX)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "WebP picture is too wide");
     if (!composite) {
         size_t bytes = stride * (size_t)(h - 1) + (size_t)w * 3;
         if (WebPDecodeRGBInto(data, size, rgb, bytes, (int)stride)) return VRWKV_OK;
@@ -91,7 +90,8 @@ static vr_status decode_first_frame(vr_image *out, const vr_source *source, chun
     int64_t left = 2 * (int64_t)vr_le24(frame.data), top = 2 * (int64_t)vr_le24(frame.data + 3);
     int64_t w = vr_le24(frame.data + 6) + 1, h = vr_le24(frame.data + 9) + 1;
     VR_TRY(vr_picture_check(source, width, height, err));
-    if (left + w > width || top + h > height) return vr_picture_bad(source, "its first frame is larger than the canvas", err);
+    if (left + w > width || top + h > height)
+        return vr_picture_bad(source, "its first frame is larger than the canvas", err);
     chunk inner = {frame.data + 16, frame.size - 16};
     bool alpha = find_chunk(inner.data, inner.size, "ALPH").data != NULL;
     WebPBitstreamFeatures features;

@@ -20,7 +20,7 @@ allow src/vision "vision ops base"
 allow src/vl "vl rwkv vision ops file image text base"
 allow src/verify "verify vl rwkv vision ops file image text base"
 allow cli "verify vl rwkv vision ops file image text base cli"
-if grep -rnE '#\s*if.*(__AVX|__ARM|__x86|CUDA|MPI)' src cli include | grep -v '^src/ops/\|^src/base/cpu.c'; then
+if grep -rnE '#\s*if.*(__AVX|__ARM|__x86|CUDA|MPI)' src cli include | grep -v '^src/ops/\|^src/base/'; then
     echo "an instruction set or device is asked for above ops/"; bad=1
 fi
 if grep -rnE '\b(assert|system|popen|gets|strcpy|strcat|sprintf|tmpnam|mktemp|abort|exit)\(' src include | grep -v static_assert; then

@@ -39,9 +39,10 @@ static vrwkv_context *new_context(vrwkv_model *model) {
     return context;
 }
 
+static vr_error err; /* of the call under test */
+
 #define OK(expression)                                                                                                 \
     do {                                                                                                               \
-        vr_error err = {0};                                                                                            \
         if ((expression) != VRWKV_OK) fail_msg("%s", err.message);                                                     \
     } while (0)
 
@@ -168,15 +169,15 @@ typedef struct worker {
 
 static void *work(void *argument) {
     worker *w = argument;
-    vr_error err = {0};
+    vr_error mine = {0};
     int32_t ids[32];
     size_t n = prompt(ids);
     vrwkv_features *picture = NULL;
     vrwkv_context *context = NULL;
     vrwkv_context_options options = {.manner = VRWKV_ORIGINAL};
-    w->equal = vrwkv_encode_file(w->model, PICTURE, VRWKV_ORIGINAL, &picture, &err) == VRWKV_OK &&
-               vrwkv_context_new(w->model, &options, &context, &err) == VRWKV_OK &&
-               vrwkv_feed(context, ids, n, &picture, 1, &err) == VRWKV_OK &&
+    w->equal = vrwkv_encode_file(w->model, PICTURE, VRWKV_ORIGINAL, &picture, &mine) == VRWKV_OK &&
+               vrwkv_context_new(w->model, &options, &context, &mine) == VRWKV_OK &&
+               vrwkv_feed(context, ids, n, &picture, 1, &mine) == VRWKV_OK &&
                memcmp(vrwkv_logits(context), w->expected, 400 * sizeof(float)) == 0;
     vrwkv_context_free(context);
     vrwkv_features_free(picture);
@@ -249,7 +250,6 @@ static void sampling_is_reproducible_and_obeys_its_limits(void **unused) {
     OK(vrwkv_set_sampling(context, &penalty, &err));
     OK(vrwkv_sample(context, &id, &err)); /* best was drawn above and is now out */
     assert_int_not_equal(id, best);
-    vr_error err = {0};
     penalty.temperature = NAN;
     assert_int_equal(vrwkv_set_sampling(context, &penalty, &err), VRWKV_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "temperature"));
@@ -264,7 +264,6 @@ static void conversions_keep_the_answers(void **unused) {
         {"f16", ".gguf", VR_F16, false, 5e-3},  {"q8_0", ".gguf", VR_Q8_0, false, 0.3},
         {"same", ".pth", VR_F32, true, 0},      {"same", ".safetensors", VR_F32, true, 0},
     };
-    vr_error err = {0};
     vr_settings *settings = NULL;
     const char *source = MODEL;
     OK(vr_settings_file(&settings, CONFIG, &err));
@@ -294,7 +293,6 @@ static void conversions_keep_the_answers(void **unused) {
 
 static void wrong_input_is_refused_by_name(void **unused) {
     (void)unused;
-    vr_error err = {0};
     vrwkv_model *model = NULL;
     vr_settings *settings = NULL;
     assert_int_equal(vrwkv_model_open("/nonexistent.gguf", NULL, &model, &err), VRWKV_ERR_IO);

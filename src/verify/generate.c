@@ -131,7 +131,7 @@ static vr_status check_generated(vr_infer *in, const char *label, const json_t *
     snprintf(key, sizeof key, "%sids", prefix);
     snprintf(name, sizeof name, "%s.ids", label);
     VR_TRY(vr_case_ids(json_object_get(object, key), key, &expected, &n, err));
-    vr_check_ids(in->verify, name, made->ids, made->n < limit ? made->n : limit, expected, n < limit ? n : limit);
+    vr_report_ids(in->verify, name, made->ids, made->n < limit ? made->n : limit, expected, n < limit ? n : limit);
     free(expected);
     snprintf(key, sizeof key, "%slogits", prefix);
     VR_TRY(check_list(in, label, key, object, made->logits, made->n, limit, VR_BOUND_LOGITS, err));

@@ -219,7 +219,7 @@ static vr_status check_prompt(vr_infer *in, vr_error *err) {
     if (json_is_string(text))
         vr_check_text(in->verify, "prompt", prompt.text, prompt.text_bytes, json_string_value(text),
                       json_string_length(text));
-    if (in->vocab) vr_check_ids(in->verify, "prompt.ids", prompt.ids, prompt.n, in->ids, in->n);
+    if (in->vocab) vr_report_ids(in->verify, "prompt.ids", prompt.ids, prompt.n, in->ids, in->n);
     vr_prompt_free(&prompt);
     return VRWKV_OK;
 }

@@ -200,7 +200,7 @@ void vr_check_value(vr_verify *verify, const char *name, double found, double ex
 
 /* ---- ids, text, counts: equal or not ---- */
 
-void vr_check_ids(vr_verify *verify, const char *name, const int32_t *found, size_t n_found, const int32_t *expected,
+void vr_report_ids(vr_verify *verify, const char *name, const int32_t *found, size_t n_found, const int32_t *expected,
                   size_t n_expected) {
     char message[128];
     size_t at = 0, n = n_found < n_expected ? n_found : n_expected;

@@ -97,7 +97,7 @@ void vr_check_array(vr_verify *verify, const char *name, const vr_array *found, 
 void vr_check_floats(vr_verify *verify, const char *name, const float *found, size_t n_found, const float *expected,
                      size_t n_expected, double bound);
 void vr_check_value(vr_verify *verify, const char *name, double found, double expected, double bound);
-void vr_check_ids(vr_verify *verify, const char *name, const int32_t *found, size_t n_found, const int32_t *expected,
+void vr_report_ids(vr_verify *verify, const char *name, const int32_t *found, size_t n_found, const int32_t *expected,
                   size_t n_expected);
 void vr_check_text(vr_verify *verify, const char *name, const char *found, size_t n_found, const char *expected,
                    size_t n_expected);

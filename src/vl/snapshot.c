@@ -38,19 +38,29 @@ static vr_status declare(vr_save *save, const vrwkv_context *context, vr_dtype t
     return vr_save_declare(save, "counts", VR_F32, 1, &vocab, err);
 }
 
-static vr_status put_state(vr_save *save, const vrwkv_context *context, int half, vr_error *err) {
-    size_t n = (size_t)context->model->state_floats, vocab = (size_t)context->model->config.lm.n_vocab;
-    for (size_t i = 0; half && i < n; i += 512) {
-        uint16_t part[512];
-        size_t count = n - i < 512 ? n - i : 512;
-        for (size_t k = 0; k < count; k++) {
-            part[k] = vr_f32_f16(context->state[i + k]);
+/* n floats of one tensor, rounded to f16. */
+static vr_status put_half(vr_save *save, const float *from, int64_t n, vr_error *err) {
+    uint16_t part[512];
+    for (int64_t i = 0, count; i < n; i += count) {
+        count = n - i < 512 ? n - i : 512;
+        for (int64_t k = 0; k < count; k++) {
+            part[k] = vr_f32_f16(from[i + k]);
             if (isinf(vr_f16_f32(part[k])))
-                return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the state holds %g, too large for f16: save it in f32", (double)context->state[i + k]);
+                return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the state holds %g, too large for f16: save it in f32", (double)from[i + k]);
         }
-        VR_TRY(vr_save_put(save, part, count * sizeof *part, err));
+        VR_TRY(vr_save_put(save, part, (size_t)count * sizeof *part, err));
     }
-    if (!half) VR_TRY(vr_save_put(save, context->state, n * sizeof(float), err));
+    return VRWKV_OK;
+}
+
+static vr_status put_state(vr_save *save, const vrwkv_context *context, int half, vr_error *err) {
+    const vrwkv_model *model = context->model;
+    int64_t layer = model->state_floats / model->config.lm.n_layer;
+    size_t vocab = (size_t)model->config.lm.n_vocab;
+    for (int i = 0; i < model->config.lm.n_layer; i++) {
+        const float *state = context->state + i * layer;
+        VR_TRY(half ? put_half(save, state, layer, err) : vr_save_put(save, state, (size_t)layer * sizeof *state, err));
+    }
     if (context->has_logits) VR_TRY(vr_save_put(save, context->logits, vocab * sizeof(float), err));
     return vr_save_put(save, context->counts, vocab * sizeof(float), err);
 }

@@ -74,6 +74,7 @@ typedef struct vr_save vr_save;
 /* `kind` by the path's ending: .gguf, .safetensors, .pth/.pt; another ending is an argument error. */
 vr_status vr_file_kind_of(const char *path, vr_file_kind *kind, vr_error *err);
 vr_status vr_save_open(vr_save **out, const char *path, vr_error *err);
+vr_status vr_save_open_as(vr_save **out, const char *path, vr_file_kind kind, vr_error *err); /* whatever the ending */
 vr_status vr_save_meta_string(vr_save *save, const char *key, const char *value, vr_error *err); /* .pth ignores metadata */
 vr_status vr_save_meta_bytes(vr_save *save, const char *key, const char *value, size_t n, vr_error *err);
 vr_status vr_save_meta_int(vr_save *save, const char *key, int64_t value, vr_error *err);        /* GGUF: u32 or i64 */

@@ -17,9 +17,8 @@ vr_status vr_fail(vr_error *err, vr_status status, const char *format, ...) {
 }
 
 vr_status vr_fail_io(vr_error *err, const char *action, const char *path) {
-    char text[128];
     int code = errno;
-    if (strerror_r(code, text, sizeof text) != 0) snprintf(text, sizeof text, "error %d", code);
+    const char *text = strerror(code); /* of known codes a constant in glibc and musl, safe in threads */
     return vr_fail(err, code == ENOMEM ? VRWKV_ERR_MEMORY : VRWKV_ERR_IO, "cannot %s '%s': %s", action, path, text);
 }
 

@@ -116,7 +116,7 @@ static vr_status case_load(vr_case *item, const char *folder, const char *file, 
     vr_status status = VRWKV_OK;
     if (!item->folder || !item->path || !expect) status = vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a path");
     if (status == VRWKV_OK) status = load_json(&item->json, item->path, err);
-    if (status == VRWKV_OK && !json_is_object(item->json))
+    if (status == VRWKV_OK && !is_list && !json_is_object(item->json)) /* lists may be arrays */
         status = vr_fail(err, VRWKV_ERR_FORMAT, "%s is no JSON object", item->path);
     if (status == VRWKV_OK && !is_list && stat(expect, &info) == 0)
         status = vr_weights_open(&item->expect, expect, NULL, err);

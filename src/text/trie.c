@@ -1,7 +1,7 @@
 /* Building the trie: sort the tokens by bytes, then place each node's children, parents first.
  *
  * Sorting is a radix sort by the first eight bytes (zero-padded, big-endian), then a comparison sort
- * within runs that agree in those; a world vocabulary takes a few milliseconds in all. In sorted
+ * within runs that agree in those; the world vocabulary takes some ten milliseconds in all. In sorted
  * order a node is a range of tokens: those that begin with the node's bytes. */
 #include "text/trie.h"
 
@@ -12,36 +12,42 @@
 #include <string.h>
 
 #define BLOCK 256
-#define WINDOW 8 /* newest blocks that are searched for room */
+#define WINDOW 2 /* blocks with room that are searched, the newest ones: more of them only cost time */
 
 typedef struct token {
-    uint64_t key; /* first eight bytes */
-    uint32_t at, id;
-    uint32_t bytes;
+    uint64_t key; /* first eight bytes; once sorted: where in the blob it begins */
+    uint32_t id, bytes;
 } token;
 
 typedef struct range { /* tokens lo..hi-1 begin with the node's `depth` bytes */
     uint32_t lo, hi, depth, unit;
 } range;
 
-typedef struct block { uint64_t room[4], base[4]; } block; /* bit set: unit is free, base is free */
+typedef struct block { /* bit set: unit is free, base is free */
+    uint64_t room[4], base[4];
+    uint32_t at; /* its first unit */
+    int free;
+} block;
 
 typedef struct builder {
     vr_trie *trie;
     const char *blob;
+    const uint32_t *start;
     token *tokens, *spare;
     size_t n;
     range *stack;
     size_t n_stack, stack_room;
-    block *blocks;
-    size_t n_blocks, block_room, unit_room;
+    block open[WINDOW]; /* oldest first */
+    int n_open;
+    size_t unit_room;
     vr_error *err;
 } builder;
 
-static int compare_tokens(const void *a, const void *b, void *blob) {
+static int compare_tokens(const void *a, const void *b, void *context) {
     const token *x = a, *y = b;
+    const builder *of = context;
     uint32_t n = x->bytes < y->bytes ? x->bytes : y->bytes;
-    int order = memcmp((char *)blob + x->at, (char *)blob + y->at, n);
+    int order = memcmp(of->blob + of->start[x->id], of->blob + of->start[y->id], n);
     if (order) return order;
     if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
@@ -54,15 +60,17 @@ static uint64_t first_eight(const char *bytes, size_t n) {
 }
 
 static void radix_sort(builder *b) {
-    for (int shift = 0; shift < 64; shift += 8) {
-        size_t place[256] = {0}, sum = 0;
-        for (size_t i = 0; i < b->n; i++) place[b->tokens[i].key >> shift & 255]++;
+    uint32_t place[8][256] = {{0}}; /* of each digit: its count, then where its next token goes */
+    for (size_t i = 0; i < b->n; i++)
+        for (int k = 0; k < 8; k++) place[k][b->tokens[i].key >> 8 * k & 255]++;
+    for (int k = 0; k < 8; k++) {
+        uint32_t sum = 0;
         for (int digit = 0; digit < 256; digit++) {
-            size_t count = place[digit];
-            place[digit] = sum;
+            uint32_t count = place[k][digit];
+            place[k][digit] = sum;
             sum += count;
         }
-        for (size_t i = 0; i < b->n; i++) b->spare[place[b->tokens[i].key >> shift & 255]++] = b->tokens[i];
+        for (size_t i = 0; i < b->n; i++) b->spare[place[k][b->tokens[i].key >> 8 * k & 255]++] = b->tokens[i];
         token *sorted = b->spare;
         b->spare = b->tokens;
         b->tokens = sorted;
@@ -73,27 +81,34 @@ static void sort_tokens(builder *b) {
     radix_sort(b);
     for (size_t i = 0, end; i < b->n; i = end) {
         for (end = i + 1; end < b->n && b->tokens[end].key == b->tokens[i].key;) end++;
-        if (end - i > 1) qsort_r(b->tokens + i, end - i, sizeof *b->tokens, compare_tokens, (void *)(uintptr_t)b->blob);
+        if (end - i > 1) qsort_r(b->tokens + i, end - i, sizeof *b->tokens, compare_tokens, b);
     }
+    for (size_t i = 0; i < b->n; i++) b->tokens[i].key = b->start[b->tokens[i].id];
 }
 
 static bool bit(const uint64_t *bits, uint32_t i) { return bits[i >> 6] >> (i & 63) & 1; }
 static void clear_bit(uint64_t *bits, uint32_t i) { bits[i >> 6] &= ~(UINT64_C(1) << (i & 63)); }
 
+/* Block 0 is never opened. */
 static vr_status add_block(builder *b) {
-    size_t old = b->unit_room;
-    if (b->n_blocks >= UINT32_MAX / BLOCK)
+    size_t old = b->unit_room, first = b->trie->n_units;
+    if (first > UINT32_MAX - BLOCK)
         return vr_fail(b->err, VRWKV_ERR_UNSUPPORTED, "vocabulary too large: more than %u units of its index", UINT32_MAX);
-    VR_TRY(vr_grow(&b->blocks, &b->block_room, b->n_blocks + 1, sizeof *b->blocks, b->err));
-    VR_TRY(vr_grow(&b->trie->units, &b->unit_room, (b->n_blocks + 1) * BLOCK, sizeof(vr_unit), b->err));
+    VR_TRY(vr_grow(&b->trie->units, &b->unit_room, first + BLOCK, sizeof(vr_unit), b->err));
     for (size_t i = old; i < b->unit_room; i++) b->trie->units[i] = (vr_unit){0, VR_TRIE_FREE};
-    memset(&b->blocks[b->n_blocks++], 0xFF, sizeof(block));
-    b->trie->n_units = b->n_blocks * BLOCK;
+    b->trie->n_units = first + BLOCK;
+    if (!first) return VRWKV_OK;
+    if (b->n_open == WINDOW) memmove(b->open, b->open + 1, (size_t)--b->n_open * sizeof *b->open);
+    block *opened = &b->open[b->n_open++];
+    memset(opened, 0xFF, sizeof *opened);
+    opened->at = (uint32_t)first;
+    opened->free = BLOCK;
     return VRWKV_OK;
 }
 
 /* A base within the block that puts all labels on free units; -1: none. */
 static int fit(const block *space, const uint8_t *labels, int n) {
+    if (space->free < n) return -1;
     for (int word = 0; word < 4; word++)
         for (uint64_t bits = space->room[word]; bits; bits &= bits - 1) {
             uint32_t base = (uint32_t)(word * 64 + __builtin_ctzll(bits)) ^ labels[0];
@@ -105,29 +120,30 @@ static int fit(const block *space, const uint8_t *labels, int n) {
     return -1;
 }
 
-/* Places children with these labels and gives their common base. Block 0 is left alone. */
+/* Places children with these labels and gives their common base. */
 static vr_status place(builder *b, const uint8_t *labels, int n, uint32_t *out) {
-    size_t first = b->n_blocks > WINDOW + 1 ? b->n_blocks - WINDOW : 1, at = first;
-    int base = -1;
-    for (; at < b->n_blocks; at++)
-        if ((base = fit(&b->blocks[at], labels, n)) >= 0) break;
+    int at = 0, base = -1;
+    while (at < b->n_open && (base = fit(&b->open[at], labels, n)) < 0) at++;
     if (base < 0) {
         VR_TRY(add_block(b));
-        at = b->n_blocks - 1;
-        base = fit(&b->blocks[at], labels, n);
+        at = b->n_open - 1;
+        base = fit(&b->open[at], labels, n);
     }
-    clear_bit(b->blocks[at].base, (uint32_t)base);
+    block *space = &b->open[at];
+    clear_bit(space->base, (uint32_t)base);
     for (int i = 0; i < n; i++) {
         uint32_t unit = (uint32_t)base ^ labels[i];
-        clear_bit(b->blocks[at].room, unit);
-        b->trie->units[at * BLOCK + unit].tag = labels[i];
+        clear_bit(space->room, unit);
+        b->trie->units[space->at + unit].tag = labels[i];
     }
-    *out = (uint32_t)(at * BLOCK) + (uint32_t)base;
+    *out = space->at + (uint32_t)base;
+    space->free -= n;
+    if (!space->free) memmove(space, space + 1, (size_t)(--b->n_open - at) * sizeof *space);
     return VRWKV_OK;
 }
 
 static unsigned char byte_at(const builder *b, uint32_t i, uint32_t depth) {
-    return (unsigned char)b->blob[b->tokens[i].at + depth];
+    return (unsigned char)b->blob[b->tokens[i].key + depth];
 }
 
 static vr_status place_node(builder *b, range node) {
@@ -178,7 +194,7 @@ static vr_status place_all(builder *b) {
 }
 
 vr_status vr_trie_make(vr_trie *trie, const char *blob, const uint32_t *start, size_t n, vr_error *err) {
-    builder b = {.trie = trie, .blob = blob, .err = err};
+    builder b = {.trie = trie, .blob = blob, .start = start, .err = err};
     *trie = (vr_trie){0};
     for (int i = 0; i < 256; i++) trie->byte_id[i] = -1;
     trie->pair = vr_alloc(65536, sizeof *trie->pair);
@@ -190,7 +206,7 @@ vr_status vr_trie_make(vr_trie *trie, const char *blob, const uint32_t *start, s
     } else {
         for (size_t id = 0; id < n; id++) {
             uint32_t bytes = start[id + 1] - start[id];
-            if (bytes) b.tokens[b.n++] = (token){first_eight(blob + start[id], bytes), start[id], (uint32_t)id, bytes};
+            if (bytes) b.tokens[b.n++] = (token){first_eight(blob + start[id], bytes), (uint32_t)id, bytes};
         }
         sort_tokens(&b);
         status = place_all(&b);
@@ -198,7 +214,6 @@ vr_status vr_trie_make(vr_trie *trie, const char *blob, const uint32_t *start, s
     free(b.tokens);
     free(b.spare);
     free(b.stack);
-    free(b.blocks);
     if (status != VRWKV_OK) vr_trie_free(trie);
     return status;
 }

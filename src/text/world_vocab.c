@@ -1,5 +1,5 @@
 /* The built-in world vocabulary: the text of data/rwkv_vocab_v20230424.txt, taken in by the assembler
- * and parsed at first use (a few milliseconds). A lock instead of pthread_once, so that a failed first
+ * and parsed at first use (some ten milliseconds). A lock instead of pthread_once, so that a failed first
  * try (out of memory) can be repeated; the vocabulary is kept until the program ends. */
 #include "text/vocab.h"
 

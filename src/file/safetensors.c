@@ -104,7 +104,7 @@ static vr_status read_header(vr_weights *weights, size_t shard, json_t *header, 
     json_object_foreach(header, name, row) {
         if (strcmp(name, "__metadata__") != 0)
             VR_TRY(read_tensor(weights, shard, name, row, start, size, err));
-        else if (weights->n_shards == 1) /* shards repeat theirs; the first of them is the index's shard 1 */
+        else if (shard <= 1) /* 0: the file itself, 1: the first of an index; further shards repeat theirs */
             VR_TRY(read_metadata(weights, row, err));
     }
     return VRWKV_OK;

@@ -13,7 +13,6 @@ enum {
     ROWS_MIN = 8,           /* weight rows of a chunk */
     ROWS_MAX = 64,
     CHUNKS_PER_THREAD = 4,
-    FEW = 6, /* rows of x up to which weights are decoded on the fly, not into scratch */
 };
 
 typedef struct product {
@@ -68,7 +67,7 @@ bool vr_op_matmul(vr_run *run, const vr_matmul *m) {
     p.chunks = (m->O + p.rows - 1) / p.rows;
     p.t_block = m->I > 0 ? CACHE_FLOATS / m->I / 24 * 24 : 24; /* whole tiles of 2, 3, 4, 6 or 8 rows */
     if (p.t_block < 24) p.t_block = 24;
-    p.on_the_fly = m->T <= FEW && run->kernels->gemm_stored[m->type];
+    p.on_the_fly = m->T <= run->kernels->few && run->kernels->gemm_stored[m->type];
     if (m->type != VR_F32 && !p.on_the_fly) {
         p.decode = vr_op_decoder(run, m->type);
         p.scratch = vr_op_memory(run, (size_t)threads * (size_t)p.rows * (size_t)m->I, sizeof(float));

@@ -16,9 +16,10 @@ typedef struct vr_kernels {
     void (*gemm)(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
                  const float *bias, int64_t T, int64_t O, int64_t I);
     /* The same from O stored rows, row_bytes apart, decoded on the fly: bits equal to decode, then gemm.
-     * For few rows of x, where writing the decoded rows would cost more than it saves. NULL entry: none. */
+     * For up to `few` rows of x, where writing the decoded rows would cost more than it saves. NULL entry: none. */
     void (*gemm_stored[VR_DTYPE_COUNT])(float *y, int64_t y_stride, const float *x, int64_t x_stride, const void *w,
                                         int64_t row_bytes, const float *bias, int64_t T, int64_t O, int64_t I);
+    int64_t few;
     /* n elements of a stored row to f32; bits equal to vr_quant's decode (NaNs stay NaNs, perhaps
      * of other bits). NULL entry: that one. */
     void (*decode[VR_DTYPE_COUNT])(float *out, const void *in, int64_t n);

@@ -6,20 +6,20 @@
  * numbers that decode() gives: so every tile, and every stored form of equal numbers, gives the same
  * bits. */
 
-/* VF_LANES numbers at i (a multiple of VF_LANES) of a stored row. */
-INLINE vf load_stored(const unsigned char *row, int64_t i, const int format) {
-    const unsigned char *block;
-    int at = (int)(i % 32);
-    switch (format) {
-    case VR_F16: return vf_load_f16(row + 2 * i);
-    case VR_BF16: return vf_load_bf16(row + 2 * i);
-    case VR_Q8_0: block = row + i / 32 * 34; return vf_mul(vf_load_i8(block + 2 + at), vf_set(scalar_f16(block)));
-    case VR_Q4_0:
-        block = row + i / 32 * 18;
-        return vf_mul(at < 16 ? vf_load_u4(block + 2 + at, 0) : vf_load_u4(block + 2 + at - 16, 1),
-                      vf_set(scalar_f16(block)));
-    default: return vf_load((const float *)(const void *)row + i);
-    }
+/* A loop takes a step at a time: a vector of plain numbers, or a block, so that its scale is converted
+ * once. Elements and bytes of a step: */
+INLINE int step_of(const int format) { return format == VR_Q8_0 || format == VR_Q4_0 ? 32 : VF_LANES; }
+INLINE int step_bytes(const int format) {
+    return format == VR_Q8_0 ? 34 : format == VR_Q4_0 ? 18 : format == VR_F32 ? 4 * VF_LANES : 2 * VF_LANES;
+}
+
+/* VF_LANES numbers from the s-th element of the step that starts at `from`; s is a constant after unrolling. */
+INLINE vf load_stored(const unsigned char *from, const int s, const int format) {
+    if (format == VR_F16) return vf_load_f16(from);
+    if (format == VR_BF16) return vf_load_bf16(from);
+    if (format == VR_Q8_0) return vf_mul(vf_load_i8(from + 2 + s), vf_set_f16(from));
+    if (format == VR_Q4_0) return vf_load_u4(from + 2 + s % 16, s / 16, vf_set_f16(from));
+    return vf_load((const float *)(const void *)from);
 }
 
 /* What is left of a row after whole vectors; rows of blocks have nothing left. */
@@ -30,14 +30,12 @@ INLINE float load_scalar(const unsigned char *row, int64_t i, const int format) 
     return format == VR_F16 ? vr_f16_f32(half) : vr_bf16_f32(half);
 }
 
-/* Elements that one step of a loop takes: a block, so that its scale is converted once. */
-INLINE int step_of(const int format) { return format == VR_Q8_0 || format == VR_Q4_0 ? 32 : VF_LANES; }
-
 INLINE void decode_row(float *out, const void *in, int64_t n, const int format) {
     const int step = step_of(format);
+    const unsigned char *from = in;
     int64_t i = 0;
-    for (; i + step <= n; i += step)
-        UNROLL for (int s = 0; s < step; s += VF_LANES) vf_store(out + i + s, load_stored(in, i + s, format));
+    for (; i + step <= n; i += step, from += step_bytes(format))
+        UNROLL for (int s = 0; s < step; s += VF_LANES) vf_store(out + i + s, load_stored(from, s, format));
     for (; i < n; i++) out[i] = load_scalar(in, i, format);
 }
 
@@ -67,12 +65,13 @@ INLINE void tile(const tile_args *a, const int R, const int X, const int format)
     const unsigned char *w = a->w;
     vf sum[TILE_X][8];
     UNROLL for (int c = 0; c < X; c++) UNROLL for (int r = 0; r < R; r++) sum[c][r] = vf_set(0.0f);
-    for (int64_t i = 0; i < whole; i += step)
+    const unsigned char *from = w;
+    for (int64_t i = 0; i < whole; i += step, from += step_bytes(format))
         UNROLL for (int s = 0; s < step; s += VF_LANES) {
             vf row[TILE_X];
             UNROLL for (int c = 0; c < X; c++) row[c] = vf_load(x + c * x_stride + i + s);
             UNROLL for (int r = 0; r < R; r++) {
-                vf weight = load_stored(w + r * row_bytes, i + s, format);
+                vf weight = load_stored(from + r * row_bytes, s, format);
                 UNROLL for (int c = 0; c < X; c++) sum[c][r] = vf_fma(row[c], weight, sum[c][r]);
             }
         }
@@ -142,6 +141,6 @@ STORED(Q4_0)
 /* The table's entries but name and supported. */
 #define SIMD_KERNELS                                                                                                   \
     .gemm = gemm, .activate = activate, .add = add, .mul = mul, .lerp = lerp, .norm = norm, .softmax = softmax,        \
-    .axpy = axpy, .wkv6 = wkv6,                                                                                        \
+    .axpy = axpy, .wkv6 = wkv6, .few = TILE_X,                                                                                        \
     .decode = {[VR_F16] = decode_f16, [VR_BF16] = decode_bf16, [VR_Q8_0] = decode_q8_0, [VR_Q4_0] = decode_q4_0},      \
     .gemm_stored = {[VR_F16] = gemm_F16, [VR_BF16] = gemm_BF16, [VR_Q8_0] = gemm_Q8_0, [VR_Q4_0] = gemm_Q4_0}

@@ -50,13 +50,13 @@ static inline vf vf_load_bf16(const void *in) {
 static inline vf vf_load_i8(const void *in) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)in)));
 }
-static inline vf vf_load_u4(const void *in, int high) {
+static inline vf vf_load_u4(const void *in, int high, vf d) {
     __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)in));
     __m256i nibbles = high ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(15));
-    return _mm256_cvtepi32_ps(_mm256_sub_epi32(nibbles, _mm256_set1_epi32(8)));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(nibbles, _mm256_set1_epi32(8))), d);
 }
-static inline float scalar_f16(const void *in) {
-    uint16_t half;
+static inline vf vf_set_f16(const void *in) {
+    short half;
     memcpy(&half, in, sizeof half);
-    return _cvtsh_ss(half);
+    return _mm256_cvtph_ps(_mm_set1_epi16(half));
 }

@@ -46,14 +46,15 @@ static inline vf vf_load_bf16(const void *in) {
 static inline vf vf_load_i8(const void *in) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)in)));
 }
-/* The permutation looks at the index's low four bits only: it takes the nibble and subtracts 8 at once. */
-static inline vf vf_load_u4(const void *in, int high) {
+/* The permutation looks at the index's low four bits only: it takes the nibble, subtracts 8
+ * and multiplies at once. */
+static inline vf vf_load_u4(const void *in, int high, vf d) {
     const vf values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
     __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)in));
-    return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(bytes, 4) : bytes, values);
+    return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(bytes, 4) : bytes, _mm512_mul_ps(values, d));
 }
-static inline float scalar_f16(const void *in) {
-    uint16_t half;
+static inline vf vf_set_f16(const void *in) {
+    short half;
     memcpy(&half, in, sizeof half);
-    return _cvtsh_ss(half);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(half));
 }

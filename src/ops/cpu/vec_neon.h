@@ -51,14 +51,14 @@ static inline uint8x8_t load_4_bytes(const void *in) {
 static inline vf vf_load_i8(const void *in) {
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(load_4_bytes(in))))));
 }
-static inline vf vf_load_u4(const void *in, int high) {
+static inline vf vf_load_u4(const void *in, int high, vf d) {
     uint8x8_t bytes = load_4_bytes(in);
     uint8x8_t nibbles = high ? vshr_n_u8(bytes, 4) : vand_u8(bytes, vdup_n_u8(15));
     int8x8_t values = vsub_s8(vreinterpret_s8_u8(nibbles), vdup_n_s8(8));
-    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(values))));
+    return vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(values)))), d);
 }
-static inline float scalar_f16(const void *in) {
-    __fp16 half;
+static inline vf vf_set_f16(const void *in) {
+    uint16_t half;
     memcpy(&half, in, sizeof half);
-    return (float)half;
+    return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)));
 }

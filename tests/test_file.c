@@ -230,7 +230,7 @@ static const refusal refusals[] = {
     {"header-huge.safetensors", VRWKV_ERR_FORMAT, "its header claims 1152921504606846976 bytes"},
     {"twice.safetensors", VRWKV_ERR_FORMAT, "duplicate object key"},
     {"overlap.safetensors", VRWKV_ERR_FORMAT, "tensors 'a' and 'b' overlap"},
-    {"claim.safetensors", VRWKV_ERR_FORMAT, "'big' of type F32 and shape [1152921504606846976] has 4 bytes"},
+    {"claim.safetensors", VRWKV_ERR_FORMAT, "'big' of type f32 and shape [1152921504606846976] has 4 bytes"},
     {"claim-overflow.safetensors", VRWKV_ERR_FORMAT, "impossible shape [4294967296, 4294967296]"},
     {"axes.safetensors", VRWKV_ERR_UNSUPPORTED, "'six' has 6 axes"},
     {"dtype.safetensors", VRWKV_ERR_UNSUPPORTED, "'eight' has the unknown type 'F8_E4M3'"},

@@ -207,7 +207,7 @@ static vr_status op_tuple(machine *m, int n) {
         if (m->n_stack < (size_t)i || m->stack[m->n_stack - (size_t)i].type == VR_VALUE_MARK)
             return broken(m, "its stack has no value to take");
     m->n_stack -= (size_t)n;
-    return push_tuple(m, m->stack + m->n_stack, (size_t)n);
+    return push_tuple(m, n ? m->stack + m->n_stack : NULL, (size_t)n);
 }
 
 static vr_status op_tuple_marked(machine *m, int unused) {

@@ -28,13 +28,35 @@ expect() { # STATUS TEXT COMMAND...: the exit status, and a line of the output t
 
 # ---- cases that must hold ----
 
-cases=()
-for place in tests/data/cases tests/data/text tests/data/image tests/data/lists; do
-    if [ -n "$(find "$place" \( -name case.json -o -name tokenizer.json -o -name prompts.json \
-        -o -name scan_orders.json \) 2>/dev/null)" ]; then
-        cases+=("$place")
+# The lists of the repository under the names by which they are known, and a preprocess case of
+# pictures that the room image has its tests with (its folder holds the tensors of some only).
+cases=(tests/data/cases)
+for version in v5.1 v6.0; do
+    if [ -f "tests/data/text/prompts-$version.json" ]; then
+        mkdir -p "$work/lists/$version"
+        cp "tests/data/text/prompts-$version.json" "$work/lists/$version/prompts.json"
     fi
 done
+[ -f tests/data/text/tokenizer.json ] && mkdir -p "$work/lists" && cp tests/data/text/tokenizer.json "$work/lists/"
+[ -d "$work/lists" ] && cases+=("$work/lists")
+if [ -f tests/data/image/base422.safetensors ]; then
+    mkdir "$work/pictures"
+    cp -r tests/data/image/images tests/data/image/rgb tests/data/image/*.safetensors "$work/pictures/"
+    separator=
+    {
+        printf '{"kind": "preprocess", "images": {'
+        for tensors in tests/data/image/*.safetensors; do
+            name=$(basename "$tensors" .safetensors)
+            file=$(cd tests/data/image/images && ls "$name".*)
+            printf '%s"%s": {"file": "%s"' "$separator" "$name" "$file"
+            [ -f "tests/data/image/rgb/$name.png" ] && printf ', "rgb": "rgb/%s.png"' "$name"
+            printf '}'
+            separator=', '
+        done
+        printf '}}'
+    } >"$work/pictures/case.json"
+    cases+=("$work/pictures")
+fi
 if [ -n "${VRWKV_ORACLES:-}" ]; then
     [ -d "$VRWKV_ORACLES/v6" ] || { say "verify: VRWKV_ORACLES has no folder v6"; exit 1; }
     cases+=("$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/preprocess" "$VRWKV_ORACLES/v5/prompts.json"
@@ -119,6 +141,16 @@ expect 2 "PATH" "$program" verify
 expect 2 "unknown option" "$program" verify --no-such-option "$work/folder"
 expect 0 "Example" "$program" verify --help
 expect 0 '"passed": 1' "$program" verify --json "$good"
+
+# A picture whose resized bytes are not the expected ones.
+if [ -d "$work/pictures" ]; then
+    expect 0 "1 passed" "$program" verify "$work/pictures"
+    end=$(stat -c %s "$work/pictures/rgba.safetensors")
+    chmod -R u+w "$work/pictures"
+    tail -c 1 "$work/pictures/rgba.safetensors" | tr '\000-\377' '\001-\377\000' |
+        patch "$work/pictures/rgba.safetensors" $((end - 1))
+    expect 1 "rgba.u8." "$program" verify "$work/pictures"
+fi
 
 # A list with one wrong id.
 printf '{"encode": [{"text": "A dog.", "ids": [66, 21551, 48]}]}' >"$work/tokenizer.json"

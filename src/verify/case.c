@@ -206,6 +206,8 @@ static void walk(vr_verify *verify, const char *name, const char *folder, const 
     for (const ancestor *i = up; i; i = i->up)
         if (i->device == here.device && i->inode == here.inode) return;
     int n = scandir(folder, &entries, visible, alphasort);
+    bool is_case = false; /* then lists beside case.json are parts of that case */
+    for (int i = 0; i < n; i++) is_case |= strcmp(entries[i]->d_name, "case.json") == 0;
     for (int i = 0; i < n; i++) {
         const char *entry = entries[i]->d_name;
         char *path = vr_path_join(folder, entry), *label = vr_path_join(name, entry);
@@ -214,7 +216,7 @@ static void walk(vr_verify *verify, const char *name, const char *folder, const 
                 walk(verify, label, path, &here, false);
             else if (strcmp(entry, "case.json") == 0)
                 run_case(verify, name, folder, entry, explicit);
-            else if (find_runner(lists, VR_COUNT(lists), entry))
+            else if (!is_case && find_runner(lists, VR_COUNT(lists), entry))
                 run_case(verify, label, folder, entry, false);
         }
         free(path);

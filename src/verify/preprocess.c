@@ -150,6 +150,18 @@ static vr_status check_tensor(vr_verify *verify, const vr_case *item, const char
     return status;
 }
 
+/* case.json lists what the file of tensors must hold. */
+static void check_listed(vr_verify *verify, const char *picture, const json_t *about, const vr_weights *weights) {
+    const char *name;
+    json_t *shape;
+    char label[256];
+    json_object_foreach(json_object_get(about, "tensors"), name, shape) {
+        if (vr_weights_find(weights, name)) continue;
+        snprintf(label, sizeof label, "%s.%s", picture, name);
+        vr_check_failed(verify, label, "listed in case.json, but not in the file of tensors");
+    }
+}
+
 static vr_status check_picture(vr_verify *verify, const vr_case *item, const char *name, const json_t *about,
                                vr_error *err) {
     char tensors[256], picture[300];
@@ -165,6 +177,7 @@ static vr_status check_picture(vr_verify *verify, const vr_case *item, const cha
     if (status == VRWKV_OK) status = vr_image_decode_file(&image, picture_path, verify->manner, 0, err);
     if (status == VRWKV_OK) status = check_decoded(verify, item, about, name, &image, err);
     if (status == VRWKV_OK) status = vr_weights_open(&weights, tensors_path, NULL, err);
+    if (status == VRWKV_OK) check_listed(verify, name, about, weights);
     for (size_t i = 0; status == VRWKV_OK && i < vr_weights_count(weights); i++)
         status = check_tensor(verify, item, name, file, &image, weights, vr_weights_at(weights, i), err);
     vr_weights_close(weights);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Bytes of the white space character at the beginning of the text, 0: none there. The list is the one
  * that strips prompts: U+0009..D, 1C..20, 85, A0, 1680, 2000..A, 2028, 2029, 202F, 205F, 3000. */
@@ -69,7 +70,10 @@ vr_status vr_answer_add(vr_answer *answer, const char *text, size_t n, vr_error 
     size_t ready = all->n - answer->shown;
     ready -= spaces_behind(all->data + answer->shown, ready);
     if (!answer->silent && ready) {
-        fwrite(all->data + answer->shown, 1, ready, stdout);
+        if (isatty(STDOUT_FILENO))
+            vr_print_text(all->data + answer->shown, ready);
+        else
+            fwrite(all->data + answer->shown, 1, ready, stdout);
         fflush(stdout);
     }
     answer->shown += ready;

@@ -102,9 +102,11 @@ static vr_status close_turn(chat *c, const vrwkv_result *result, vr_error *err) 
 static vr_status reply(chat *c, const char *question, vr_error *err) {
     const vrwkv_generate_options options = {.max_tokens = c->max_tokens};
     vrwkv_result result = {0};
+    if (c->n_pending) vr_progress_say("reading the picture and the question");
     vr_interrupt_target(c->context);
     vr_status status = vrwkv_ask(c->context, question, c->pending, c->n_pending, err);
     vr_interrupt_target(NULL);
+    vr_progress_end();
     VR_TRY(status);
     drop_pending(c);
     VR_TRY(vrwkv_generate(c->context, &options, on_token, c, &result, err));
@@ -139,7 +141,10 @@ static vr_status add_picture(chat *c, const char *path, vr_error *err) {
     vrwkv_features *features = NULL;
     int width = image.width, height = image.height;
     vr_image_free(&image);
-    VR_TRY(vrwkv_encode_file(c->model, path, (vrwkv_manner)c->manner, &features, err));
+    vr_progress_say("looking at the picture");
+    vr_status status = vrwkv_encode_file(c->model, path, (vrwkv_manner)c->manner, &features, err);
+    vr_progress_end();
+    VR_TRY(status);
     int rows = 0;
     vrwkv_features_rows(features, &rows, NULL);
     if (c->n_pending == 1 && vrwkv_model_info(c->model)->image_tokens > 0) {

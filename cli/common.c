@@ -129,7 +129,10 @@ vr_status vr_pictures_encode(vr_pictures *pictures, vrwkv_model *model, const vr
     pictures->items = vr_alloc(files->n, sizeof *pictures->items);
     if (!pictures->items) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu pictures", files->n);
     for (size_t i = 0; i < files->n; i++) {
-        VR_TRY(vrwkv_encode_file(model, files->items[i], manner, &pictures->items[i], err));
+        vr_progress_say("looking at the picture");
+        vr_status status = vrwkv_encode_file(model, files->items[i], manner, &pictures->items[i], err);
+        vr_progress_end();
+        VR_TRY(status);
         pictures->n++;
         if (vr_interrupted()) return vr_fail(err, VRWKV_ERR_CANCELLED, "interrupted");
     }

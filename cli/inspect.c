@@ -153,9 +153,11 @@ static void print_parts(const inspected *in) {
 }
 
 static void print_text_value(const char *text, size_t n) {
+    char line[SHOWN_TEXT];
     size_t shown = n < SHOWN_TEXT ? n : SHOWN_TEXT;
     while (shown < n && shown > 0 && ((unsigned char)text[shown] & 0xc0) == 0x80) shown--; /* whole characters */
-    for (size_t i = 0; i < shown; i++) putchar((unsigned char)text[i] < 32 || text[i] == 127 ? ' ' : text[i]);
+    for (size_t i = 0; i < shown; i++) line[i] = text[i] == '\n' || text[i] == '\t' ? ' ' : text[i];
+    vr_print_text(line, shown);
     if (shown < n) printf("... (%zu bytes)", n);
 }
 
@@ -164,7 +166,10 @@ static void print_meta(const vr_weights *weights) {
     printf("\nmetadata\n");
     for (size_t i = 0; i < vr_weights_meta_count(weights); i++) {
         const vr_meta *meta = vr_weights_meta_at(weights, i);
-        printf("  %-32s ", meta->key);
+        int length = (int)strlen(meta->key);
+        printf("  ");
+        vr_print_text(meta->key, strlen(meta->key));
+        printf("%*s ", length < 32 ? 32 - length : 0, "");
         if (meta->type == VR_META_STRING) print_text_value(meta->string, meta->n_bytes);
         if (meta->type == VR_META_INT) printf("%lld", (long long)meta->integer);
         if (meta->type == VR_META_FLOAT) printf("%.9g", meta->number);
@@ -185,7 +190,9 @@ static void print_tensors(const vr_weights *weights) {
     printf("\n%-*s  %-5s %-20s %9s  bits per weight\n", widest, "tensor", "type", "shape", "size");
     for (size_t i = 0; i < vr_weights_count(weights); i++) {
         const vr_entry *entry = vr_weights_at(weights, i);
-        printf("%-*s  %-5s %-20s %9s  %5.2f\n", widest, entry->name, vr_dtype_of(entry->dtype)->name,
+        int length = (int)strlen(entry->name);
+        vr_print_text(entry->name, strlen(entry->name));
+        printf("%*s  %-5s %-20s %9s  %5.2f\n", length < widest ? widest - length : 0, "", vr_dtype_of(entry->dtype)->name,
                vr_shape_text(entry->ndim, entry->shape, shape, sizeof shape), vr_size_text((double)entry->bytes, size),
                bits_per_weight(entry->bytes, entry_count(entry)));
     }

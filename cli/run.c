@@ -139,7 +139,7 @@ static vr_status prepare(answer_run *run, vr_error *err) {
     double began = vr_seconds();
     VR_TRY(vr_model_args_open(&args->model, &progress, &run->model, err));
     run->load_s = vr_seconds() - began;
-    if (!vr_model_vocab(run->model)) vr_note("note: the model has no vocabulary: the answer is token ids");
+    if (!vr_model_vocab(run->model) && !args->json) vr_note("note: the model has no vocabulary: the answer is token ids");
     VR_TRY(make_ids(run, err));
     began = vr_seconds();
     if (!args->recompute) {
@@ -156,10 +156,12 @@ static vr_status feed(answer_run *run, vr_error *err) {
     double began = vr_seconds();
     uint64_t before = vrwkv_context_length(run->context);
     if (run->ids.n) {
+        vr_progress_say("reading the prompt");
         vr_interrupt_target(run->context);
         vr_status status = vrwkv_feed(run->context, run->ids.ids, run->ids.n, run->pictures.items,
                                       run->pictures_unread ? 0 : run->pictures.n, err);
         vr_interrupt_target(NULL);
+        vr_progress_end();
         VR_TRY(status);
     }
     run->prefill_s = vr_seconds() - began;

@@ -67,6 +67,16 @@ int vr_report(const char *verb, const vr_error *err) {
     return 1;
 }
 
+void vr_print_text(const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool control = (c < 32 && c != '\n' && c != '\t') || c == 127;
+        bool c1 = c == 0xc2 && i + 1 < n && (unsigned char)text[i + 1] < 0xa0; /* U+0080..9F */
+        if (!control && !c1) putchar(c);
+        if (c1) i++;
+    }
+}
+
 const char *vr_size_text(double bytes, char *buffer) {
     static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
     size_t unit = 0;
@@ -130,6 +140,13 @@ int vr_progress_show(void *user, const char *what, uint64_t done, uint64_t total
         bar->drawn = now;
     }
     return 0;
+}
+
+void vr_progress_say(const char *what) {
+    if (!isatty(STDERR_FILENO)) return;
+    fprintf(stderr, "\r%s ...\033[K", what);
+    fflush(stderr);
+    bar_drawn = true;
 }
 
 #ifdef VRWKV_CHAFA

@@ -21,8 +21,13 @@ typedef struct vr_progress {
     double began, drawn;
 } vr_progress;
 int vr_progress_show(void *user, const char *what, uint64_t done, uint64_t total);
-void vr_progress_end(void); /* wipes the bar */
+void vr_progress_say(const char *what); /* a step of unknown length: its name in place of a bar */
+void vr_progress_end(void);             /* wipes what stands there */
 void vr_log_note(void *user, const char *message); /* a vrwkv_log_fn */
+
+/* Text of a file or a model: without control characters but line end and tab, so that it cannot
+ * steer the terminal. */
+void vr_print_text(const char *text, size_t n);
 
 /* "1.5 GB", "96 KB" in powers of 1000, into a buffer of at least 24 bytes; returns it. */
 const char *vr_size_text(double bytes, char *buffer);

@@ -97,7 +97,7 @@ code "trace to another kind of file" 2 "$vrwkv" trace -m x --tokens 1 -o out.npz
 code "convert without -o" 2 "$vrwkv" convert $case_dir/model.pth
 code "convert without a source" 2 "$vrwkv" convert -o x.gguf
 code "convert to an unknown type" 2 "$vrwkv" convert $case_dir/model.pth -o "$work/x.gguf" --type q3
-code "convert to an unknown ending" 2 "$vrwkv" convert $case_dir/model.pth -o "$work/x.bin"
+code "convert to an unknown ending" 2 "$vrwkv" convert $case_dir/model.pth -o "$work/x.npz"
 
 # ---- text ----
 text='Hello, 世界！ 😀  a
@@ -118,7 +118,7 @@ sample='{"id": "1", "image": "a.jpg", "conversations": [{"from": "human", "value
 check "prompt --json" "$(printf '%s' "$sample" | "$vrwkv" prompt --json --image-position first)" \
     '{"text": "User: <image>\nWhat is in the picture?\n\nAssistant: A dog.\n\n", "ids": [24281, 59, 33, -200, 11, 24326, 4600, 4596, 22590, 52467, 64, 261, 5585, 41693, 59, 300, 21551, 47, 261], "labels": [-100, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100, 300, 21551, 47, 261]}'
 check "prompt --ctx-len cuts" "$(printf '%s' "$sample" | "$vrwkv" prompt --json --ctx-len 4 | json_list ids)" "24281,59,33,-200"
-check "prompt --ctx-len pads" "$(printf '%s' "$sample" | "$vrwkv" prompt --json --ctx-len 20 | json_list ids | tail -c 7)" "47,261,0"
+check "prompt --ctx-len pads" "$(printf '%s' "$sample" | "$vrwkv" prompt --json --ctx-len 20 | json_list ids | tail -c 8)" "47,261,0"
 has "prompt: last" "$(printf '%s' "$sample" | "$vrwkv" prompt --image-position last)" "picture?
 <image>"
 printf '{"conversations": [{"from": "robot", "value": "x"}]}' | "$vrwkv" prompt >"$work/out" 2>"$work/err"
@@ -168,8 +168,8 @@ check "run gives the original's ids" "$(json_list ids <"$work/out")" "$expected"
 check "run --json: image_tokens" "$(json_value image_tokens <"$work/out")" 17
 check "run --json: prompt_tokens" "$(json_value prompt_tokens <"$work/out")" 16
 check "run --json: stop_reason" "$(json_value stop_reason <"$work/out")" length
-check "run --json: as many logits" "$(json_list logits <"$work/out" | tr ',' '\n' | wc -l | tr -d ' ')" 10
-check "run --json: as many logprobs" "$(json_list logprobs <"$work/out" | tr ',' '\n' | wc -l | tr -d ' ')" 10
+check "run --json: as many logits" "$(json_list logits <"$work/out" | awk -F, '{ print NF }')" 10
+check "run --json: as many logprobs" "$(json_list logprobs <"$work/out" | awk -F, '{ print NF }')" 10
 logits=$(sed -n 's/.*"greedy".*"logits": \[\([^]]*\)\].*/\1/p' $case_dir/case.json | tr -d ' ')
 probs=$(sed -n 's/.*"greedy".*"probs": \[\([^]]*\)\].*/\1/p' $case_dir/case.json | tr -d ' ')
 near() { # LIST LIST BOUND exp|same: elementwise

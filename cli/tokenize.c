@@ -89,7 +89,7 @@ int vr_cmd_detokenize(int argc, char **argv) {
                  "Where an id is unknown or the whole is no valid UTF-8, the text is one U+FFFD.",
         .options = options,
         .n_options = VR_COUNT(options),
-        .example = "  echo 33155 45 36786 | vrwkv detokenize",
+        .example = "  echo 33155 45 33 10267 14610 | vrwkv detokenize",
     };
     int code = vr_options_parse(&usage, argc, argv, &(vr_strings){0});
     if (code != VR_GO_ON) return code;

@@ -22,7 +22,7 @@
 
 #define DATA VRWKV_SOURCE_DIR "/tests/data/file/"
 
-static char folder[] = "/tmp/vrwkv-file-XXXXXX";
+static char folder[200];
 
 static const char *in_folder(const char *name, char *buffer, size_t size) {
     snprintf(buffer, size, "%s/%s", folder, name);
@@ -654,6 +654,8 @@ static void test_lock_and_folder(void **state) {
 
 static int make_folder(void **state) {
     (void)state;
+    const char *place = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/vrwkv-file-XXXXXX", place ? place : P_tmpdir);
     return mkdtemp(folder) ? 0 : -1;
 }
 

@@ -154,31 +154,35 @@ static size_t releasable(const outlet *out, bool *stopped) {
     return out->n_held - keep;
 }
 
-/* One token's bytes; sets *stop and returns false where the answer ends here. */
-static bool put_token(outlet *out, const vrwkv_model *model, int32_t token, vrwkv_stop *stop) {
-    char text[3 * 512 + 12];
-    size_t bytes = 0, n = 0;
+static void hold(outlet *out, const char *text, size_t n) {
+    size_t room = sizeof out->held - out->n_held;
+    if (n > room) n = room; /* stop texts are shorter than a quarter of it: only absurd tokens are cut */
+    memcpy(out->held + out->n_held, text, n);
+    out->n_held += n;
+}
+
+/* Takes a token's text in; `last`: nothing follows, so what waits goes out with it. Calls the callback
+ * once. Sets *stop and returns false where a stop text or the callback ends the answer. */
+static bool put_token(outlet *out, const vrwkv_model *model, int32_t token, bool shown, bool last, vrwkv_stop *stop) {
+    char text[3 * 256 + 12];
+    size_t bytes = 0;
     bool stopped = false;
-    const char *raw = model->vocab ? vr_vocab_token(model->vocab, token, &bytes) : NULL;
+    const char *raw = shown && model->vocab ? vr_vocab_token(model->vocab, token, &bytes) : NULL;
     for (size_t at = 0; raw && at < bytes; at += 256) {
-        n = vr_stream_push(&out->stream, raw + at, bytes - at < 256 ? bytes - at : 256, text);
-        if (n > sizeof out->held - out->n_held) n = sizeof out->held - out->n_held;
-        memcpy(out->held + out->n_held, text, n);
-        out->n_held += n;
+        size_t n = vr_stream_push(&out->stream, raw + at, bytes - at < 256 ? bytes - at : 256, text);
+        hold(out, text, n);
     }
     size_t go = releasable(out, &stopped);
+    if (last && !stopped) {
+        hold(out, text, vr_stream_end(&out->stream, text));
+        go = out->n_held;
+    }
     int ended = out->callback ? out->callback(out->user, token, out->held, go) : 0;
     memmove(out->held, out->held + go, out->n_held - go);
     out->n_held -= go;
     if (stopped) *stop = VRWKV_STOP_STRING;
     if (ended) *stop = VRWKV_STOP_CALLBACK;
     return !stopped && !ended;
-}
-
-/* Nothing more comes: what waited goes out with the last token. */
-static void put_end(outlet *out, int32_t token) {
-    out->n_held += vr_stream_end(&out->stream, out->held + (out->n_held < HELD_BYTES - 3 ? out->n_held : HELD_BYTES - 3));
-    if (out->callback) out->callback(out->user, token, out->held, out->n_held);
 }
 
 static double now(void) {
@@ -203,13 +207,9 @@ vrwkv_status vrwkv_generate(vrwkv_context *context, const vrwkv_generate_options
         if (__atomic_load_n(&context->cancelled, __ATOMIC_RELAXED)) return vr_fail(err, VRWKV_ERR_CANCELLED, "cancelled");
         VR_TRY(vrwkv_sample(context, &token, err));
         done.tokens++;
-        if (is_stop_token(&rules, token)) {
-            done.stop = VRWKV_STOP_TOKEN;
-            going = false;
-        } else {
-            going = put_token(&out, context->model, token, &done.stop);
-        }
-        if (done.stop == VRWKV_STOP_TOKEN || (going && done.tokens == limit)) put_end(&out, token);
+        bool ends = is_stop_token(&rules, token);
+        if (ends) done.stop = VRWKV_STOP_TOKEN; /* its own text is no part of the answer */
+        going = put_token(&out, context->model, token, !ends, ends || done.tokens == limit, &done.stop) && !ends;
         VR_TRY(vrwkv_decode(&context, 1, &token, err));
     }
     done.seconds = now() - start;

@@ -171,9 +171,9 @@ static void check_prompts(const char *folder, const char *name) {
 static void test_cases(void **state) {
     (void)state;
     const char *here = VRWKV_SOURCE_DIR "/tests/data/text", *oracles = getenv("VRWKV_ORACLES");
-    check_tokenizer(here, "tokenizer.json");
-    check_prompts(here, "prompts-v6.0.json");
-    check_prompts(here, "prompts-v5.1.json");
+    check_tokenizer(here, "v6/tokenizer.json");
+    check_prompts(here, "v6/prompts.json");
+    check_prompts(here, "v5/prompts.json");
     if (!oracles) return;
     check_tokenizer(oracles, "v6/tokenizer.json");
     check_prompts(oracles, "v6/prompts.json");

@@ -28,35 +28,7 @@ expect() { # STATUS TEXT COMMAND...: the exit status, and a line of the output t
 
 # ---- cases that must hold ----
 
-# The lists of the repository under the names by which they are known, and a preprocess case of
-# pictures that the room image has its tests with (its folder holds the tensors of some only).
-cases=(tests/data/cases)
-for version in v5.1 v6.0; do
-    if [ -f "tests/data/text/prompts-$version.json" ]; then
-        mkdir -p "$work/lists/$version"
-        cp "tests/data/text/prompts-$version.json" "$work/lists/$version/prompts.json"
-    fi
-done
-[ -f tests/data/text/tokenizer.json ] && mkdir -p "$work/lists" && cp tests/data/text/tokenizer.json "$work/lists/"
-[ -d "$work/lists" ] && cases+=("$work/lists")
-if [ -f tests/data/image/base422.safetensors ]; then
-    mkdir "$work/pictures"
-    cp -r tests/data/image/images tests/data/image/rgb tests/data/image/*.safetensors "$work/pictures/"
-    separator=
-    {
-        printf '{"kind": "preprocess", "images": {'
-        for tensors in tests/data/image/*.safetensors; do
-            name=$(basename "$tensors" .safetensors)
-            file=$(cd tests/data/image/images && ls "$name".*)
-            printf '%s"%s": {"file": "%s"' "$separator" "$name" "$file"
-            [ -f "tests/data/image/rgb/$name.png" ] && printf ', "rgb": "rgb/%s.png"' "$name"
-            printf '}'
-            separator=', '
-        done
-        printf '}}'
-    } >"$work/pictures/case.json"
-    cases+=("$work/pictures")
-fi
+cases=(tests/data/cases tests/data/text tests/data/image)
 if [ -n "${VRWKV_ORACLES:-}" ]; then
     [ -d "$VRWKV_ORACLES/v6" ] || { say "verify: VRWKV_ORACLES has no folder v6"; exit 1; }
     cases+=("$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/preprocess" "$VRWKV_ORACLES/v5/prompts.json"

@@ -194,7 +194,7 @@ static void count_bytes(bench *b, vr_dtype type) {
         for (int r = 0; r < parts[p].n_rows; r++) {
             int64_t shape[VR_MAX_DIMS];
             uint64_t bytes = 0;
-            int ndim = vr_row_shape(&parts[p].rows[r], &parts[p].dims, shape);
+            int ndim = vr_part_shape(&parts[p], &parts[p].rows[r], 0, shape);
             vr_kind kind = parts[p].rows[r].kind;
             vr_shape_bytes(kind == VR_VEC ? VR_F32 : kind == VR_LORA ? VR_BF16 : vr_quant_fit(type, shape[ndim - 1]), ndim, shape, &bytes);
             vision += bytes * (uint64_t)parts[p].repeat;

@@ -25,3 +25,16 @@ const char *vr_row_name(const char *pattern, int layer, char *buffer) {
         snprintf(buffer, VR_NAME_SIZE, "%s", pattern);
     return buffer;
 }
+
+int vr_part_shape(const vr_part *part, const vr_row *row, int layer, int64_t shape[VR_MAX_DIMS]) {
+    if (!part->at_layer) return vr_row_shape(row, &part->dims, shape);
+    vr_dims dims = part->dims;
+    part->at_layer(&dims, part->from, layer);
+    return vr_row_shape(row, &dims, shape);
+}
+
+const char *vr_part_gguf_name(const vr_part *part, const vr_row *row, int layer, char *buffer) {
+    char pattern[VR_NAME_SIZE];
+    snprintf(pattern, sizeof pattern, "%s%s", part->gguf_prefix, row->gguf);
+    return vr_row_name(pattern, layer, buffer);
+}

@@ -19,12 +19,12 @@ const vr_rwkv_arch *vr_rwkv_arch_find(const char *name) {
 
 #define W(field) offsetof(vr_rwkv, field)
 const vr_row vr_rwkv_outer_rows[] = {
-    {"emb.weight", "token_embd.weight", W(emb), "V,D", VR_MAT, VR_AS_IS, false},
-    {"blocks.0.ln0.weight", "token_embd_norm.weight", W(ln0_w), "D", VR_VEC, VR_AS_IS, false},
-    {"blocks.0.ln0.bias", "token_embd_norm.bias", W(ln0_b), "D", VR_VEC, VR_AS_IS, false},
-    {"ln_out.weight", "output_norm.weight", W(ln_out_w), "D", VR_VEC, VR_AS_IS, false},
-    {"ln_out.bias", "output_norm.bias", W(ln_out_b), "D", VR_VEC, VR_AS_IS, false},
-    {"head.weight", "output.weight", W(head), "V,D", VR_MAT, VR_AS_IS, false},
+    {"emb.weight", "token_embd.weight", W(emb), "V,D", VR_MAT, VR_AS_IS, VR_REQUIRED},
+    {"blocks.0.ln0.weight", "token_embd_norm.weight", W(ln0_w), "D", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {"blocks.0.ln0.bias", "token_embd_norm.bias", W(ln0_b), "D", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {"ln_out.weight", "output_norm.weight", W(ln_out_w), "D", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {"ln_out.bias", "output_norm.bias", W(ln_out_b), "D", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {"head.weight", "output.weight", W(head), "V,D", VR_MAT, VR_AS_IS, VR_REQUIRED},
 };
 #undef W
 const int vr_rwkv_n_outer_rows = VR_COUNT(vr_rwkv_outer_rows);

@@ -18,35 +18,35 @@ typedef struct clip_layer {
 #define VM "vision_model."
 #define W(field) offsetof(clip_outer, field)
 static const vr_row outer_rows[] = {
-    {VM "embeddings.class_embedding", "v.class_embd", W(class_embedding), "C", VR_VEC, VR_AS_IS, false},
-    {VM "embeddings.patch_embedding.weight", "v.patch_embd.weight", W(patch), "C,3,P,P", VR_LORA, VR_AS_IS, false},
-    {VM "embeddings.position_embedding.weight", "v.position_embd.weight", W(position), "T,C", VR_VEC, VR_AS_IS, false},
-    {VM "pre_layrnorm.weight", "v.pre_ln.weight", W(pre_w), "C", VR_VEC, VR_AS_IS, false},
-    {VM "pre_layrnorm.bias", "v.pre_ln.bias", W(pre_b), "C", VR_VEC, VR_AS_IS, false},
-    {VM "post_layernorm.weight", "v.post_ln.weight", W(post_w), "C", VR_VEC, VR_AS_IS, true},
-    {VM "post_layernorm.bias", "v.post_ln.bias", W(post_b), "C", VR_VEC, VR_AS_IS, true},
+    {VM "embeddings.class_embedding", "v.class_embd", W(class_embedding), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {VM "embeddings.patch_embedding.weight", "v.patch_embd.weight", W(patch), "C,3,P,P", VR_LORA, VR_AS_IS, VR_REQUIRED},
+    {VM "embeddings.position_embedding.weight", "v.position_embd.weight", W(position), "T,C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {VM "pre_layrnorm.weight", "v.pre_ln.weight", W(pre_w), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {VM "pre_layrnorm.bias", "v.pre_ln.bias", W(pre_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {VM "post_layernorm.weight", "v.post_ln.weight", W(post_w), "C", VR_VEC, VR_AS_IS, VR_OPTIONAL},
+    {VM "post_layernorm.bias", "v.post_ln.bias", W(post_b), "C", VR_VEC, VR_AS_IS, VR_OPTIONAL},
 };
 #undef W
 #define W(field) offsetof(clip_layer, field)
 #define LAYER VM "encoder.layers.%d."
 #define LAYER0 VM "encoder.layers.0."
 static const vr_row layer_rows[] = {
-    {LAYER "layer_norm1.weight", "v.blk.%d.ln1.weight", W(ln1_w), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "layer_norm1.bias", "v.blk.%d.ln1.bias", W(ln1_b), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "self_attn.q_proj.weight", "v.blk.%d.attn_q.weight", W(q_w), "C,C", VR_MAT, VR_AS_IS, false},
-    {LAYER "self_attn.q_proj.bias", "v.blk.%d.attn_q.bias", W(q_b), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "self_attn.k_proj.weight", "v.blk.%d.attn_k.weight", W(k_w), "C,C", VR_MAT, VR_AS_IS, false},
-    {LAYER "self_attn.k_proj.bias", "v.blk.%d.attn_k.bias", W(k_b), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "self_attn.v_proj.weight", "v.blk.%d.attn_v.weight", W(v_w), "C,C", VR_MAT, VR_AS_IS, false},
-    {LAYER "self_attn.v_proj.bias", "v.blk.%d.attn_v.bias", W(v_b), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "self_attn.out_proj.weight", "v.blk.%d.attn_out.weight", W(out_w), "C,C", VR_MAT, VR_AS_IS, false},
-    {LAYER "self_attn.out_proj.bias", "v.blk.%d.attn_out.bias", W(out_b), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "layer_norm2.weight", "v.blk.%d.ln2.weight", W(ln2_w), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "layer_norm2.bias", "v.blk.%d.ln2.bias", W(ln2_b), "C", VR_VEC, VR_AS_IS, false},
-    {LAYER "mlp.fc1.weight", "v.blk.%d.ffn_up.weight", W(fc1_w), "M,C", VR_MAT, VR_AS_IS, false},
-    {LAYER "mlp.fc1.bias", "v.blk.%d.ffn_up.bias", W(fc1_b), "M", VR_VEC, VR_AS_IS, false},
-    {LAYER "mlp.fc2.weight", "v.blk.%d.ffn_down.weight", W(fc2_w), "C,M", VR_MAT, VR_AS_IS, false},
-    {LAYER "mlp.fc2.bias", "v.blk.%d.ffn_down.bias", W(fc2_b), "C", VR_VEC, VR_AS_IS, false},
+    {LAYER "layer_norm1.weight", "v.blk.%d.ln1.weight", W(ln1_w), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "layer_norm1.bias", "v.blk.%d.ln1.bias", W(ln1_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.q_proj.weight", "v.blk.%d.attn_q.weight", W(q_w), "C,C", VR_MAT, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.q_proj.bias", "v.blk.%d.attn_q.bias", W(q_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.k_proj.weight", "v.blk.%d.attn_k.weight", W(k_w), "C,C", VR_MAT, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.k_proj.bias", "v.blk.%d.attn_k.bias", W(k_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.v_proj.weight", "v.blk.%d.attn_v.weight", W(v_w), "C,C", VR_MAT, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.v_proj.bias", "v.blk.%d.attn_v.bias", W(v_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.out_proj.weight", "v.blk.%d.attn_out.weight", W(out_w), "C,C", VR_MAT, VR_AS_IS, VR_REQUIRED},
+    {LAYER "self_attn.out_proj.bias", "v.blk.%d.attn_out.bias", W(out_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "layer_norm2.weight", "v.blk.%d.ln2.weight", W(ln2_w), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "layer_norm2.bias", "v.blk.%d.ln2.bias", W(ln2_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "mlp.fc1.weight", "v.blk.%d.ffn_up.weight", W(fc1_w), "M,C", VR_MAT, VR_AS_IS, VR_REQUIRED},
+    {LAYER "mlp.fc1.bias", "v.blk.%d.ffn_up.bias", W(fc1_b), "M", VR_VEC, VR_AS_IS, VR_REQUIRED},
+    {LAYER "mlp.fc2.weight", "v.blk.%d.ffn_down.weight", W(fc2_w), "C,M", VR_MAT, VR_AS_IS, VR_REQUIRED},
+    {LAYER "mlp.fc2.bias", "v.blk.%d.ffn_down.bias", W(fc2_b), "C", VR_VEC, VR_AS_IS, VR_REQUIRED},
 };
 #undef W
 

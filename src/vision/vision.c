@@ -62,6 +62,6 @@ vr_tensor *vr_grid_pool(vr_run *run, vr_tensor *features, int grid_size) {
 }
 
 const vr_row vr_projector_rows[] = {
-    {"weight", "mm.0.weight", offsetof(vr_projector, w), "D,C", VR_MAT, VR_AS_IS, false},
+    {"weight", "mm.0.weight", offsetof(vr_projector, w), "D,C", VR_MAT, VR_AS_IS, VR_REQUIRED},
 };
 const int vr_projector_n_rows = VR_COUNT(vr_projector_rows);

@@ -31,6 +31,7 @@ struct vr_tower_arch {
     size_t outer_size, layer_size;
     const vr_row *outer_rows, *layer_rows;
     int n_outer_rows, n_layer_rows;
+    void (*at_layer)(vr_dims *dims, const void *tower_dims, int layer); /* letters that differ by layer; may be NULL */
     float mean[3], std[3]; /* of its pixels */
     bool keep_aspect;      /* short side to size and centre crop; else squashed */
     bool has_class_row;    /* the features' first row is the class token */

@@ -173,7 +173,11 @@ static vr_status apply_tower(vr_config *config, int index, const json_t *tower, 
         return vr_fail(err, VRWKV_ERR_SHAPE, "tower %d: settings say '%s', the checkpoint holds '%s'", index + 1, type,
                        config->tower_type[index]);
     vr_tower_dims *dims = &config->towers[index];
-    snprintf(config->tower_type[index], sizeof config->tower_type[index], "%s", arch->type);
+    if (index >= config->n_towers) { /* a stored description may leave out what the type tells */
+        snprintf(config->tower_type[index], sizeof config->tower_type[index], "%s", arch->type);
+        dims->layer_norm_eps = arch->layer_norm_eps;
+        vr_act_parse(arch->hidden_act, &dims->hidden_act);
+    }
     VR_TRY(apply_fields(tower_fields, VR_COUNT(tower_fields), dims, tower, err));
     if (act && !vr_act_parse(act, &dims->hidden_act))
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %d: hidden_act '%s' is unknown", index + 1, act);

@@ -55,12 +55,12 @@ static vr_dtype target_type(const job *j, const vr_row *row, const vr_source *so
 /* Name and shape in the target file. */
 static int target_shape(const job *j, const vr_part *part, const vr_row *row, int layer, char *name, int64_t shape[VR_MAX_DIMS]) {
     char key[VR_NAME_SIZE];
-    int ndim = vr_row_shape(row, &part->dims, shape), kept = 0;
+    int ndim = vr_part_shape(part, row, layer, shape), kept = 0;
     if (j->kind != VR_FILE_GGUF) {
         snprintf(name, 2 * VR_NAME_SIZE, "%s%s", j->config.n_towers ? part->prefix : "", vr_row_name(row->key, layer, key));
         return ndim;
     }
-    vr_row_name(row->gguf, layer, name);
+    vr_part_gguf_name(part, row, layer, name);
     if (row->transform == VR_TRANSPOSED) vr_swap_axes(ndim, shape);
     for (int i = 0; i < ndim; i++) /* [1,1,D] is stored as [D] */
         if (shape[i] != 1 || i == ndim - 1) shape[kept++] = shape[i];

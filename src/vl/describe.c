@@ -27,7 +27,7 @@ const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *p
     char name[VR_NAME_SIZE];
     for (int i = 0; i < n; i++) {
         if (vr_weights_kind(files[i]) != VR_FILE_GGUF) continue;
-        const vr_entry *entry = vr_weights_find(files[i], vr_row_name(row->gguf, layer, name));
+        const vr_entry *entry = vr_weights_find(files[i], vr_part_gguf_name(part, row, layer, name));
         if (!entry) continue;
         *file = files[i];
         *is_gguf = true;
@@ -127,6 +127,17 @@ static void set_defaults(vr_config *config) {
     snprintf(config->image_position, sizeof config->image_position, "middle");
 }
 
+/* What shapes would have told must stand in a description without shapes. */
+static vr_status check_measured(const vr_measure *rows, int n, const void *base, const char *part, vr_error *err) {
+    for (int i = 0; i < n; i++) {
+        int value;
+        memcpy(&value, (const char *)base + rows[i].offset, sizeof value);
+        if (value < 1)
+            return vr_fail(err, VRWKV_ERR_FORMAT, "the description of %s lacks the size that axis %d of '%s' has", part, rows[i].axis, rows[i].key);
+    }
+    return VRWKV_OK;
+}
+
 /* Everything that the code relies on later, whatever the source. */
 static vr_status check(vr_config *config, vr_error *err) {
     const vr_rwkv_arch *arch = vr_rwkv_arch_find(config->rwkv);
@@ -136,6 +147,7 @@ static vr_status check(vr_config *config, vr_error *err) {
     if (lm->n_layer < 1 || lm->n_embd < 1 || lm->dim_att < 1 || lm->dim_ffn < 1 || lm->n_vocab < 1 || lm->head_size < 1)
         return vr_fail(err, VRWKV_ERR_FORMAT, "the description lacks a size: n_layer %d, n_embd %d, dim_att %d, dim_ffn %d, vocab_size %d, head_size %d",
                        lm->n_layer, lm->n_embd, lm->dim_att, lm->dim_ffn, lm->n_vocab, lm->head_size);
+    VR_TRY(check_measured(arch->measures, arch->n_measures, lm, arch->name, err));
     if (lm->dim_att % lm->head_size)
         return vr_fail(err, VRWKV_ERR_SHAPE, "dim_att %d is no multiple of head_size %d", lm->dim_att, lm->head_size);
     if (!vr_scan_find(config->scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", config->scan);
@@ -214,19 +226,19 @@ int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]) {
     vr_dims lm = {{0}}, projector = {{0}};
     int n = 0;
     vr_rwkv_letters(&lm, arch, &config->lm);
-    parts[n++] = (vr_part){"rwkv", LM_PREFIX, vr_rwkv_outer_rows, vr_rwkv_n_outer_rows, 1, NULL, 0, lm};
-    parts[n++] = (vr_part){"rwkv", LM_PREFIX, arch->rows, arch->n_rows, config->lm.n_layer, NULL, arch->layer_size, lm};
+    parts[n++] = (vr_part){"rwkv", LM_PREFIX, "", vr_rwkv_outer_rows, vr_rwkv_n_outer_rows, 1, NULL, 0, lm, NULL, NULL};
+    parts[n++] = (vr_part){"rwkv", LM_PREFIX, "", arch->rows, arch->n_rows, config->lm.n_layer, NULL, arch->layer_size, lm, NULL, NULL};
     projector.size['D' - 'A'] = config->lm.n_embd;
     for (int i = 0; i < config->n_towers; i++) {
         const vr_tower_arch *tower = vr_tower_arch_find(config->tower_type[i]);
         vr_dims dims = {{0}};
         vr_tower_letters(&dims, &config->towers[i]);
-        parts[n++] = (vr_part){"vision", VIT_PREFIX, tower->outer_rows, tower->n_outer_rows, 1, NULL, 0, dims};
-        parts[n++] = (vr_part){"vision", VIT_PREFIX, tower->layer_rows, tower->n_layer_rows, config->towers[i].num_hidden_layers,
-                               NULL, tower->layer_size, dims};
+        parts[n++] = (vr_part){"vision", VIT_PREFIX, "", tower->outer_rows, tower->n_outer_rows, 1, NULL, 0, dims, NULL, NULL};
+        parts[n++] = (vr_part){"vision", VIT_PREFIX, "", tower->layer_rows, tower->n_layer_rows, config->towers[i].num_hidden_layers,
+                               NULL, tower->layer_size, dims, tower->at_layer, &config->towers[i]};
         projector.size['C' - 'A'] += config->towers[i].hidden_size;
     }
     if (config->n_towers)
-        parts[n++] = (vr_part){"projector", PROJ_PREFIX, vr_projector_rows, vr_projector_n_rows, 1, NULL, 0, projector};
+        parts[n++] = (vr_part){"projector", PROJ_PREFIX, "", vr_projector_rows, vr_projector_n_rows, 1, NULL, 0, projector, NULL, NULL};
     return n;
 }

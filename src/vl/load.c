@@ -23,10 +23,11 @@ vr_status vr_row_find(vr_weights *const *files, int n, const vr_part *part, cons
                       vr_error *err) {
     char name[VR_NAME_SIZE], found[96], wanted[96];
     *out = (vr_source){0};
-    out->ndim = vr_row_shape(row, &part->dims, out->shape);
+    out->ndim = vr_part_shape(part, row, layer, out->shape);
+    if (!vr_row_exists(row, layer)) return VRWKV_OK;
     out->entry = vr_config_find(files, n, part, row, layer, &out->file, &out->is_gguf);
     if (!out->entry)
-        return row->optional ? VRWKV_OK
+        return row->presence == VR_OPTIONAL ? VRWKV_OK
                              : vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has no tensor '%s%s', shape %s", vr_weights_path(files[0]), part->prefix,
                                        vr_row_name(row->key, layer, name), vr_shape_text(out->ndim, out->shape, wanted, sizeof wanted));
     int64_t expected[VR_MAX_DIMS];

@@ -16,10 +16,11 @@ static void fill_pattern(float *pattern, int64_t n, float low, float high) {
 
 static vr_status make_row(vrwkv_model *model, const vr_part *part, const vr_row *row, int layer, vr_dtype type, float *pattern,
                           vr_error *err) {
+    if (!vr_row_exists(row, layer)) return VRWKV_OK;
     vr_tensor *tensor = vr_row_tensor(part, row, layer);
     int64_t count;
     uint64_t bytes;
-    tensor->ndim = vr_row_shape(row, &part->dims, tensor->shape);
+    tensor->ndim = vr_part_shape(part, row, layer, tensor->shape);
     if (row->transform == VR_TRANSPOSED) vr_swap_axes(tensor->ndim, tensor->shape);
     int64_t last = tensor->shape[tensor->ndim - 1];
     tensor->dtype = row->kind == VR_VEC ? VR_F32 : row->kind == VR_LORA ? VR_BF16 : vr_quant_fit(type, last);

@@ -88,6 +88,13 @@ vr_status vr_ids_raw(vr_ids *list, const vrwkv_model *model, const char *text, s
     return add_text(list, model, text, n, err);
 }
 
+size_t vr_ids_rows(const vr_ids *list, const vrwkv_model *model) {
+    int32_t row_id = vr_model_config(model)->rules->row_id;
+    size_t n = 0;
+    for (size_t i = 0; i < list->n && row_id; i++) n += list->ids[i] == row_id;
+    return n;
+}
+
 size_t vr_ids_images(const vr_ids *list) {
     size_t count = 0;
     for (size_t i = 0; i < list->n; i++) count += list->ids[i] == VRWKV_IMAGE;
@@ -142,7 +149,7 @@ vr_status vr_pictures_encode(vr_pictures *pictures, vrwkv_model *model, const vr
 vr_status vr_pictures_zero(vr_pictures *pictures, vrwkv_model *model, size_t n, vr_error *err) {
     pictures->items = vr_alloc(n, sizeof *pictures->items);
     if (!pictures->items) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu pictures", n);
-    VR_TRY(vrwkv_encode_pixels(model, NULL, NULL, NULL, &pictures->items[0], err));
+    VR_TRY(vrwkv_encode_pixels(model, NULL, 1, &pictures->items[0], err));
     pictures->n = 1;
     while (pictures->n < n) {
         pictures->items[pictures->n] = vrwkv_features_share(pictures->items[0]);
@@ -155,4 +162,25 @@ void vr_pictures_free(vr_pictures *pictures) {
     for (size_t i = 0; i < pictures->n; i++) vrwkv_features_free(pictures->items[i]);
     free(pictures->items);
     *pictures = (vr_pictures){0};
+}
+
+vr_status vr_decoded_read(vr_decoded *out, vrwkv_model *model, const vr_strings *files, vrwkv_manner manner, vr_error *err) {
+    if (!files->n) return VRWKV_OK;
+    out->items = vr_alloc(files->n, sizeof *out->items);
+    if (!out->items) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu pictures", files->n);
+    for (size_t i = 0; i < files->n; i++) {
+        vr_image image = {0};
+        VR_TRY(vr_image_decode_file(&image, files->items[i], manner, 0, err));
+        vr_status status = vr_model_picture(model, &image, &out->items[i], err);
+        vr_image_free(&image);
+        VR_TRY(status);
+        out->n++;
+    }
+    return VRWKV_OK;
+}
+
+void vr_decoded_free(vr_decoded *pictures) {
+    for (size_t i = 0; i < pictures->n; i++) vr_picture_free(&pictures->items[i]);
+    free(pictures->items);
+    *pictures = (vr_decoded){0};
 }

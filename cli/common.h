@@ -25,6 +25,7 @@ vr_status vr_ids_prompt(vr_ids *list, const vrwkv_model *model, const char *ques
 /* Text as it stands; each "<image>" is a picture, and pictures without a mark stand in front. */
 vr_status vr_ids_raw(vr_ids *list, const vrwkv_model *model, const char *text, size_t n, size_t n_images, vr_error *err);
 size_t vr_ids_images(const vr_ids *list); /* how many are VRWKV_IMAGE */
+size_t vr_ids_rows(const vr_ids *list, const vrwkv_model *model); /* how many stand for one row of a picture (v7) */
 
 /* Which model, and how it is opened. */
 typedef struct vr_model_args {
@@ -47,6 +48,14 @@ vr_status vr_pictures_encode(vr_pictures *pictures, vrwkv_model *model, const vr
 void vr_pictures_free(vr_pictures *pictures);
 /* n copies of the features of the zero picture. */
 vr_status vr_pictures_zero(vr_pictures *pictures, vrwkv_model *model, size_t n, vr_error *err);
+
+/* The same, as the towers want them but not encoded. */
+typedef struct vr_decoded {
+    vr_picture *items;
+    size_t n;
+} vr_decoded;
+vr_status vr_decoded_read(vr_decoded *out, vrwkv_model *model, const vr_strings *files, vrwkv_manner manner, vr_error *err);
+void vr_decoded_free(vr_decoded *pictures);
 
 /* Rows of option tables. */
 #define VR_GROUP(heading) {.kind = VR_OPT_GROUP, .help = heading}

@@ -84,8 +84,8 @@ static vr_status prompt_run(const prompt_args *args, int *code, vr_error *err) {
     if (status == VRWKV_OK) status = read_turns(sample, &turns, &n, err);
     if (status == VRWKV_OK) {
         json_t *image = json_object_get(sample, "image");
-        status = vr_prompt_build(&prompt, rules, vocab, turns, n, image && !json_is_null(image), position,
-                                 (size_t)args->ctx_len, err);
+        vr_prompt_options how = {.has_image = image && !json_is_null(image), .position = position, .ctx_len = (size_t)args->ctx_len};
+        status = vr_prompt_build(&prompt, rules, vocab, turns, n, &how, err);
     }
     if (status == VRWKV_OK && args->json)
         *code = print_json(&prompt);

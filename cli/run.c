@@ -17,7 +17,7 @@ typedef struct run_args {
     vr_strings images, stops;
     const char *prompt, *tokens, *state_in, *state_out;
     bool raw, recompute, no_blank_image, half_state, json, greedy;
-    int max_tokens, stop_token, ctx_len, manner;
+    int max_tokens, stop_token, ctx_len, manner, pad;
     vrwkv_sampling sampling;
 } run_args;
 
@@ -122,8 +122,10 @@ static vr_status make_ids(answer_run *run, vr_error *err) {
 
 /* Every -200 needs a picture: the given ones in order, or the zero picture. */
 static vr_status match_pictures(answer_run *run, vr_error *err) {
-    size_t places = vr_ids_images(&run->ids);
-    if (places == run->pictures.n) return VRWKV_OK;
+    size_t places = vr_ids_images(&run->ids), rows = vr_ids_rows(&run->ids, run->model);
+    if (places == run->pictures.n && (places || !rows)) return VRWKV_OK;
+    if (rows && run->pictures.n) return VRWKV_OK; /* an id for each of their rows */
+    if (rows) places = 1;
     if (run->pictures.n == 0) return vr_pictures_zero(&run->pictures, run->model, places, err);
     if (places > 0)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "the ids have %zu pictures (-200), but %zu are given with -i", places,
@@ -165,7 +167,7 @@ static vr_status feed(answer_run *run, vr_error *err) {
         VR_TRY(status);
     }
     run->prefill_s = vr_seconds() - began;
-    size_t text_ids = run->ids.n - vr_ids_images(&run->ids);
+    size_t text_ids = run->ids.n - vr_ids_images(&run->ids) - vr_ids_rows(&run->ids, run->model);
     run->image_rows = (size_t)(vrwkv_context_length(run->context) - before) - text_ids;
     return VRWKV_OK;
 }
@@ -189,7 +191,8 @@ static vr_status generate(answer_run *run, vr_error *err) {
 static vr_status run_from_state(answer_run *run, vr_error *err) {
     const run_args *args = run->args;
     const vrwkv_context_options options = {
-        .manner = (vrwkv_manner)args->manner, .no_blank_image = args->no_blank_image, .sampling = args->sampling};
+        .manner = (vrwkv_manner)args->manner, .padding = (vrwkv_padding)args->pad,
+        .no_blank_image = args->no_blank_image, .sampling = args->sampling};
     VR_TRY(vrwkv_context_new(run->model, &options, &run->context, err));
     if (args->state_in) VR_TRY(vrwkv_state_load(run->context, args->state_in, err));
     VR_TRY(feed(run, err));
@@ -200,32 +203,23 @@ static vr_status run_from_state(answer_run *run, vr_error *err) {
 
 /* ---- --recompute ---- */
 
-static vr_status original_pixels(answer_run *run, float **pixels, vr_error *err) {
-    const vr_strings *images = &run->args->images;
-    vr_image image = {0};
-    if (!images->n) return VRWKV_OK;
-    double began = vr_seconds();
-    VR_TRY(vr_image_decode_file(&image, images->items[0], (vrwkv_manner)run->args->manner, 0, err));
-    vr_status status = vr_model_pixels(run->model, 0, &image, pixels, err);
-    vr_image_free(&image);
-    run->vision_s = vr_seconds() - began;
-    return status;
-}
-
 static vr_status run_again_and_again(answer_run *run, vr_error *err) {
     const run_args *args = run->args;
     const vrwkv_info *info = vrwkv_model_info(run->model);
-    float *pixels = NULL;
+    vr_decoded pictures = {0};
     int count = 0;
     char rest[16];
-    vr_status status = original_pixels(run, &pixels, err);
+    double began = vr_seconds();
+    vr_status status = vr_decoded_read(&pictures, run->model, &args->images, (vrwkv_manner)args->manner, err);
+    run->vision_s = vr_seconds() - began;
     vr_original_step *steps = vr_alloc((size_t)(args->max_tokens ? args->max_tokens : 1), sizeof *steps);
     if (status == VRWKV_OK && !steps)
         status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %d steps", args->max_tokens);
     if (status == VRWKV_OK) {
-        const vr_original_input input = {.ids = run->ids.ids, .n = run->ids.n, .pixels = pixels, .scan = args->model.scan};
+        const vr_original_input input = {.ids = run->ids.ids, .n = run->ids.n, .pictures = pictures.items, .n_pictures = pictures.n,
+                                         .scan = args->model.scan, .padding = (vrwkv_padding)args->pad};
         int stop = args->stop_token == STOP_TOKEN_UNSET ? info->stop_token : args->stop_token;
-        double began = vr_seconds();
+        began = vr_seconds();
         status = vr_original_generate(run->model, &input, args->ctx_len ? args->ctx_len : info->ctx_len, stop,
                                       args->max_tokens, steps, &count, on_original_step, run, err);
         run->decode_s = vr_seconds() - began;
@@ -236,7 +230,7 @@ static vr_status run_again_and_again(answer_run *run, vr_error *err) {
     if (status == VRWKV_OK) status = run->status;
     if (status == VRWKV_OK) status = vr_answer_add(&run->answer, rest, vr_stream_end(&run->stream, rest), err);
     free(steps);
-    free(pixels);
+    vr_decoded_free(&pictures);
     return status;
 }
 
@@ -345,8 +339,6 @@ static int check(run_args *args) {
     if (args->recompute && (args->state_in || args->state_out))
         return vr_usage_error("run", "--recompute keeps no state: without --state-in and --state-out");
     if (args->recompute && args->stops.n) return vr_usage_error("run", "--recompute knows no --stop texts");
-    if (args->recompute && args->images.n > 1)
-        return vr_usage_error("run", "--recompute takes at most one picture, found %zu", args->images.n);
     if (args->tokens) {
         if (vr_ids_parse(&list, args->tokens, &err) != VRWKV_OK)
             code = vr_usage_error("run", "--tokens: %s", err.message);
@@ -370,6 +362,7 @@ int vr_cmd_run(int argc, char **argv) {
         {"tokens", 0, VR_OPT_STRING, &args.tokens, "IDS", "token ids instead of text: 1,2,-200,5; -200 is a picture", 0, 0},
         {"raw", 0, VR_OPT_FLAG, &args.raw, NULL, "the text as it stands, no prompt around it; pictures at its <image> marks, else in front", 0, 0},
         VR_OPTION_POSITION(&args.model),
+        {"pad", 0, VR_OPT_CHOICE, &args.pad, "manner|original|none", "rows of padding in front of the prompt (v7): as the manner says (default), as the original, none", 0, 0},
         {"no-blank-image", 0, VR_OPT_FLAG, &args.no_blank_image, NULL, "no zero rows before a question without a picture", 0, 0},
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "friendly|original", "how pictures are decoded and where to stop (default friendly)", 0, 0},
         VR_GROUP("The answer"),

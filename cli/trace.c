@@ -12,7 +12,7 @@ typedef struct trace_args {
     vr_model_args model;
     const char *tokens, *prompt, *pixels, *out;
     vr_strings images;
-    int manner; /* 0: original */
+    int manner, pad; /* 0: original */
 } trace_args;
 
 /* Rows of one name, collected over the calls of the trace function. */
@@ -83,60 +83,38 @@ static vr_status save(const char *path, const activations *all, const vr_ids *li
     return status;
 }
 
-/* Tensor `pixels` or `pixels.NAME` of a file: [3, S, S] floats of the model's tower. */
-static vr_status read_pixels(const char *path, const vrwkv_model *model, float **pixels, vr_error *err) {
-    const vr_config *config = vr_model_config(model);
-    vr_weights *weights = NULL;
-    const vr_entry *found = NULL;
-    char shape[128];
-    VR_TRY(vr_weights_open(&weights, path, NULL, err));
-    for (size_t i = 0; i < vr_weights_count(weights) && !found; i++) {
-        const vr_entry *entry = vr_weights_at(weights, i);
-        if (strcmp(entry->name, "pixels") == 0 || strncmp(entry->name, "pixels.", 7) == 0) found = entry;
-    }
-    vr_status status = VRWKV_OK;
-    int size = config->n_towers ? config->towers[0].image_size : 0;
-    if (!found) {
-        status = vr_fail(err, VRWKV_ERR_FORMAT, "%s has no tensor \"pixels\" or \"pixels.NAME\"", path);
-    } else if (found->dtype != VR_F32 || found->ndim < 3 || found->bytes != 3 * sizeof(float) * (uint64_t)size * (uint64_t)size ||
-               found->shape[found->ndim - 1] != size || found->shape[found->ndim - 2] != size) {
-        status = vr_fail(err, VRWKV_ERR_SHAPE, "%s: %s is %s %s, expected f32 [3, %d, %d]", path, found->name,
-                         vr_dtype_of(found->dtype)->name, vr_shape_text(found->ndim, found->shape, shape, sizeof shape),
-                         size, size);
-    } else {
-        *pixels = vr_alloc(3 * (size_t)size * (size_t)size, sizeof(float));
-        status = *pixels ? vr_weights_read(weights, found, *pixels, err)
-                         : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %d x %d pixels", size, size);
-    }
-    vr_weights_close(weights);
+static vr_status read_pixels(const char *path, const vrwkv_model *model, vr_decoded *pictures, vr_error *err) {
+    vr_weights *file = NULL;
+    pictures->items = vr_alloc(1, sizeof *pictures->items);
+    if (!pictures->items) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    VR_TRY(vr_weights_open(&file, path, NULL, err));
+    vr_status status = vr_model_given_picture(model, file, &pictures->items[0], err);
+    if (status == VRWKV_OK) pictures->n = 1;
+    vr_weights_close(file);
     return status;
 }
 
-static vr_status decode_pixels(const trace_args *args, vrwkv_model *model, float **pixels, vr_error *err) {
-    vr_image image = {0};
-    if (args->pixels) return read_pixels(args->pixels, model, pixels, err);
-    if (!args->images.n) return VRWKV_OK;
-    if (!vr_model_config(model)->n_towers)
+static vr_status read_pictures(const trace_args *args, vrwkv_model *model, vr_decoded *pictures, vr_error *err) {
+    if ((args->images.n || args->pixels) && !vr_model_config(model)->n_towers)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s has no vision tower, but a picture is given", args->model.path);
-    VR_TRY(vr_image_decode_file(&image, args->images.items[0], args->manner ? VRWKV_FRIENDLY : VRWKV_ORIGINAL, 0, err));
-    vr_status status = vr_model_pixels(model, 0, &image, pixels, err);
-    vr_image_free(&image);
-    return status;
+    if (args->pixels) return read_pixels(args->pixels, model, pictures, err);
+    return vr_decoded_read(pictures, model, &args->images, args->manner ? VRWKV_FRIENDLY : VRWKV_ORIGINAL, err);
 }
 
 static vr_status trace(const trace_args *args, const vr_ids *given, vr_error *err) {
     vrwkv_model *model = NULL;
     vr_progress progress = {0};
     vr_ids list = {0};
-    float *pixels = NULL;
+    vr_decoded pictures = {0};
     activations all = {.err = err};
     vr_status status = vr_model_args_open(&args->model, &progress, &model, err);
-    if (status == VRWKV_OK) status = decode_pixels(args, model, &pixels, err);
+    if (status == VRWKV_OK) status = read_pictures(args, model, &pictures, err);
     if (status == VRWKV_OK && args->prompt)
-        status = vr_ids_prompt(&list, model, args->prompt, pixels != NULL, err);
+        status = vr_ids_prompt(&list, model, args->prompt, pictures.n, err);
     const vr_ids *ids = args->prompt ? &list : given;
     if (status == VRWKV_OK) {
-        const vr_original_input input = {.ids = ids->ids, .n = ids->n, .pixels = pixels, .scan = args->model.scan};
+        const vr_original_input input = {.ids = ids->ids, .n = ids->n, .pictures = pictures.items, .n_pictures = pictures.n,
+                                         .scan = args->model.scan, .padding = (vrwkv_padding)args->pad};
         status = vr_original_trace(model, &input, collect, &all, err);
     }
     if (status == VRWKV_OK) status = all.status;
@@ -153,7 +131,7 @@ static vr_status trace(const trace_args *args, const vr_ids *given, vr_error *er
     for (size_t i = 0; i < all.n; i++) free(all.items[i].data);
     free(all.items);
     free(list.ids);
-    free(pixels);
+    vr_decoded_free(&pictures);
     vrwkv_model_close(model);
     return status;
 }
@@ -163,7 +141,6 @@ static int check(const trace_args *args, vr_ids *given) {
     if (!args->model.path) return vr_usage_error("trace", "-m MODEL is missing");
     if (!args->out) return vr_usage_error("trace", "-o OUT.safetensors is missing");
     if (!args->tokens == !args->prompt) return vr_usage_error("trace", "give --tokens or -p, one of them");
-    if (args->images.n > 1) return vr_usage_error("trace", "at most one picture, found %zu", args->images.n);
     if (args->images.n && args->pixels) return vr_usage_error("trace", "-i and --pixels exclude each other");
     if (args->tokens && vr_ids_parse(given, args->tokens, &err) != VRWKV_OK)
         return vr_usage_error("trace", "--tokens: %s", err.message);
@@ -183,11 +160,12 @@ int vr_cmd_trace(int argc, char **argv) {
         VR_OPTIONS_MODEL(&args.model),
         VR_OPTION_POSITION(&args.model),
         VR_GROUP("What it reads"),
-        {"tokens", 0, VR_OPT_STRING, &args.tokens, "IDS", "token ids, 1,2,-200,5; -200 is the picture", 0, 0},
+        {"tokens", 0, VR_OPT_STRING, &args.tokens, "IDS", "token ids, 1,2,-200,5; -200 is a picture", 0, 0},
         {"prompt", 'p', VR_OPT_STRING, &args.prompt, "TEXT", "a question, put into the model's prompt", 0, 0},
-        {"image", 'i', VR_OPT_LIST, &args.images, "FILE", "the picture (default: the zero picture)", 0, 0},
+        {"image", 'i', VR_OPT_LIST, &args.images, "FILE", "a picture; may be given several times (default: zero pictures)", 0, 0},
         {"pixels", 0, VR_OPT_STRING, &args.pixels, "FILE", "instead of it: its normalised pixels, tensor `pixels` or `pixels.NAME` of a .safetensors file", 0, 0},
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly", "how the picture is decoded (default original)", 0, 0},
+        {"pad", 0, VR_OPT_CHOICE, &args.pad, "manner|original|none", "rows of padding in front (v7): none, or as the original (default)", 0, 0},
         VR_GROUP("Result and machine"),
         {"out", 'o', VR_OPT_STRING, &args.out, "OUT", "the .safetensors file to write", 0, 0},
         VR_OPTIONS_MEMORY(&args.model),

@@ -115,7 +115,8 @@ typedef struct vrwkv_info {
     const char *scan;        /* "bidirection" */
     const char *config_json; /* the complete description, JSON; the model's */
     int n_layer, n_embd, n_vocab, head_size;
-    int image_tokens; /* rows of one picture; 0 where the model has no tower */
+    int image_tokens; /* rows of one picture, or of each of its regions; 0 where the model has no tower */
+    int most_images;  /* pictures that one prompt takes; 0: any number (or none, without a tower) */
     int ctx_len;      /* the window of training; generation has no limit */
     int stop_token, pad_token;
     uint64_t parameters;
@@ -154,9 +155,10 @@ VRWKV_API vrwkv_status vrwkv_encode_memory(vrwkv_model *model, const void *data,
 /* The same from decoded pixels, width*height*3 bytes RGB, rows from the top. */
 VRWKV_API vrwkv_status vrwkv_encode_rgb(vrwkv_model *model, const uint8_t *rgb, int width, int height, vrwkv_features **out,
                                         vrwkv_error *err);
-/* The same from normalised pixels [3, S, S] of the model's (first) tower; NULL: the zero picture. */
-VRWKV_API vrwkv_status vrwkv_encode_pixels(vrwkv_model *model, const float *pixels, vrwkv_trace_fn trace, void *user,
-                                           vrwkv_features **out, vrwkv_error *err);
+/* The same from normalised pixels: pixels[t] is [regions, 3, S, S] of tower t, regions being 1 in versions
+ * that do not cut pictures. NULL: the zero picture. */
+VRWKV_API vrwkv_status vrwkv_encode_pixels(vrwkv_model *model, const float *const *pixels, int regions, vrwkv_features **out,
+                                           vrwkv_error *err);
 /* Rows of the language model's width: [rows, n_embd]. The data lives as long as the features. */
 VRWKV_API const float *vrwkv_features_rows(const vrwkv_features *features, int *rows, int *width);
 VRWKV_API vrwkv_features *vrwkv_features_share(vrwkv_features *features); /* one more owner */
@@ -179,8 +181,12 @@ typedef struct vrwkv_sampling {
     uint64_t seed;
 } vrwkv_sampling;
 
+/* Some versions (v7) put rows of padding in front of every prompt. */
+typedef enum vrwkv_padding { VRWKV_PAD_BY_MANNER, VRWKV_PAD_ORIGINAL, VRWKV_PAD_NONE } vrwkv_padding;
+
 typedef struct vrwkv_context_options {
     vrwkv_manner manner;
+    vrwkv_padding padding;   /* by manner: as the original in the original manner, else none */
     int no_blank_image;      /* not 0: text-only questions go without the zero rows of training */
     vrwkv_sampling sampling; /* all zeros: the defaults of vrwkv_sampling_default */
 } vrwkv_context_options;
@@ -197,9 +203,10 @@ VRWKV_API void vrwkv_set_trace(vrwkv_context *context, vrwkv_trace_fn trace, voi
 /* Ends the running call of this context soon with VRWKV_ERR_CANCELLED; callable from any thread. */
 VRWKV_API void vrwkv_cancel(vrwkv_context *context);
 
-/* Reads a list of ids in which each VRWKV_IMAGE stands for the next of the n_images pictures. Where
- * the conversation is empty, the model has a tower and there is no VRWKV_IMAGE among the ids, the
- * model's blank image (zero rows) is put in front, as in its training, unless switched off. */
+/* Reads a list of ids in which each VRWKV_IMAGE stands for the next of the n_images pictures; in versions
+ * that mark every row of a picture with an id (v7: 65535), those ids stand for its rows as well. Where the
+ * conversation is empty, the model was trained with a blank image (v5, v6: zero rows; v7.01: a zero picture
+ * at the VRWKV_IMAGE of vrwkv_prompt) and no picture is given, that is read, unless switched off. */
 VRWKV_API vrwkv_status vrwkv_feed(vrwkv_context *context, const int32_t *ids, size_t n, vrwkv_features *const *images,
                                   size_t n_images, vrwkv_error *err);
 /* Text, as it stands. */

@@ -141,9 +141,10 @@ static void check_prompt(const json_t *c, const vr_template *rules, size_t numbe
         turns[i] = (vr_turn){json_string_value(json_object_get(json_array_get(list, i), "from")),
                              json_string_value(json_object_get(json_array_get(list, i), "value"))};
     bool wrong = place && !vr_position_parse(place, &position);
-    vr_status status = wrong ? VRWKV_ERR_ARGUMENT
-                             : vr_prompt_build(&prompt, rules, world(), turns, n, json_is_true(json_object_get(c, "has_image")), position,
-                                               (size_t)json_integer_value(json_object_get(c, "ctx_len")), &err);
+    vr_prompt_options how = {.has_image = json_is_true(json_object_get(c, "has_image")),
+                             .position = position,
+                             .ctx_len = (size_t)json_integer_value(json_object_get(c, "ctx_len"))};
+    vr_status status = wrong ? VRWKV_ERR_ARGUMENT : vr_prompt_build(&prompt, rules, world(), turns, n, &how, &err);
     if (json_object_get(c, "error")) {
         if (status == VRWKV_OK) fail_msg("prompt %zu: no error", number);
         assert_true(wrong || (err.message[0] && !prompt.text && !prompt.ids));
@@ -546,7 +547,7 @@ static void test_space(void **state) {
 static void check_build(const char *version, const vr_turn *turns, size_t n, bool image, vr_position position, const char *want) {
     vr_prompt prompt;
     vr_error err = {0};
-    if (vr_prompt_build(&prompt, vr_template_find(version), NULL, turns, n, image, position, 0, &err) != VRWKV_OK)
+    if (vr_prompt_build(&prompt, vr_template_find(version), NULL, turns, n, &(vr_prompt_options){.has_image = image, .position = position}, &err) != VRWKV_OK)
         fail_msg("%s", err.message);
     assert_string_equal(prompt.text, want);
     assert_int_equal(prompt.text_bytes, strlen(want));
@@ -576,17 +577,17 @@ static void test_prompt(void **state) {
     vr_prompt prompt;
     vr_error err = {0};
     const vr_template *v6 = vr_template_find("v6.0");
-    assert_int_equal(vr_prompt_build(&prompt, v6, world(), NULL, 0, false, VR_IMAGE_FIRST, 3, &err), VRWKV_OK);
+    assert_int_equal(vr_prompt_build(&prompt, v6, world(), NULL, 0, &(vr_prompt_options){.ctx_len = 3}, &err), VRWKV_OK);
     assert_int_equal(prompt.n, 3);
     assert_memory_equal(prompt.ids, ((int32_t[]){0, 0, 0}), 12);
     assert_memory_equal(prompt.labels, ((int32_t[]){-100, -100, -100}), 12);
     vr_prompt_free(&prompt);
     const vr_turn wrong[] = {{"human", "x"}, {"humans", "y"}};
-    assert_int_equal(vr_prompt_build(&prompt, v6, world(), wrong, 2, false, VR_IMAGE_FIRST, 0, &err), VRWKV_ERR_ARGUMENT);
+    assert_int_equal(vr_prompt_build(&prompt, v6, world(), wrong, 2, &(vr_prompt_options){0}, &err), VRWKV_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "turn 2"));
     assert_non_null(strstr(err.message, "humans"));
-    assert_int_equal(vr_prompt_build(&prompt, v6, world(), wrong, 1, true, (vr_position)7, 0, &err), VRWKV_ERR_ARGUMENT);
-    assert_int_equal(vr_prompt_build(&prompt, v6, world(), (vr_turn[]){{"gpt", NULL}}, 1, true, VR_IMAGE_FIRST, 0, &err), VRWKV_ERR_ARGUMENT);
+    assert_int_equal(vr_prompt_build(&prompt, v6, world(), wrong, 1, &(vr_prompt_options){.has_image = true, .position = (vr_position)7}, &err), VRWKV_ERR_ARGUMENT);
+    assert_int_equal(vr_prompt_build(&prompt, v6, world(), (vr_turn[]){{"gpt", NULL}}, 1, &(vr_prompt_options){.has_image = true}, &err), VRWKV_ERR_ARGUMENT);
 }
 
 static void test_names(void **state) {

@@ -50,6 +50,7 @@ typedef struct vr_measure {
 typedef struct vr_part {
     const char *name;     /* "rwkv", "vision", "projector": for messages and listings */
     const char *prefix;   /* of checkpoint keys, "rwkv."; also tried without */
+    const char *else_prefix; /* where a checkpoint without these keys has their start values; NULL: nowhere */
     const char *gguf_prefix; /* of names in our GGUF; "" for most */
     const vr_row *rows;
     int n_rows, repeat;

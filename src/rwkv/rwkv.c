@@ -28,6 +28,8 @@ const vr_row vr_rwkv_outer_rows[] = {
 };
 #undef W
 const int vr_rwkv_n_outer_rows = VR_COUNT(vr_rwkv_outer_rows);
+const vr_row *const vr_rwkv_norm_rows = vr_rwkv_outer_rows + 1; /* emb before them, head behind */
+const int vr_rwkv_n_norm_rows = VR_COUNT(vr_rwkv_outer_rows) - 2;
 
 void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims *from) {
     dims->size['D' - 'A'] = from->n_embd;

@@ -51,6 +51,9 @@ const vr_rwkv_arch *vr_rwkv_arch_at(int index);          /* NULL at the end */
 /* emb, ln0, ln_out, head: the same rows in every version. */
 extern const vr_row vr_rwkv_outer_rows[];
 extern const int vr_rwkv_n_outer_rows;
+/* ln0 and ln_out of them: blocks without embedding and head. */
+extern const vr_row *const vr_rwkv_norm_rows;
+extern const int vr_rwkv_n_norm_rows;
 void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims *from);
 
 int64_t vr_rwkv_state_floats(const vr_rwkv *model);

@@ -1,13 +1,15 @@
 /* Conversations to text, ids and labels, as the original's data code makes them.
  *
- * A sample with a picture: of each turn that contains "<image>" all of them are removed, white space
+ * v5, v6: a sample with a picture: of each turn that contains "<image>" all of them are removed, white space
  * at both ends too, blank lines are collapsed, then one "<image>" is put before, behind or in the
  * middle. Other turns: stripped and collapsed only. Then the speaker's name in front, a blank line
  * behind; an empty value gives the bare name, the prompt for an answer. Turns are encoded one by one,
  * in a sample with a picture also apart at each "<image>", where VRWKV_IMAGE goes.
  *
- * Versions differ in what stands before a picture in the middle and in the labels; v6.0 and v5.1 have
- * both their own faults, which models were trained with: see the table and its functions. */
+ * v7: any number of marks; in a question they go to its front, one per line (v7.00, v7.01), or stay where
+ * they are, repeated once per region of the picture (v7.02 and later).
+ *
+ * Versions have faults of their own, which models were trained with: see the table and its functions. */
 #include "text/prompt.h"
 
 #include "base/memory.h"
@@ -30,10 +32,17 @@ typedef struct buffer {
 
 typedef struct span { size_t from, to; } span;
 
+typedef struct builder builder;
+
 struct vr_template {
     const char *version;
     /* Text before a picture in the middle, from the turns as they came; NULL: the turn's own value. */
     vr_status (*before_middle)(buffer *out, const vr_turn *turns, size_t n, vr_error *err);
+    /* Appends the value of a turn that holds marks. */
+    vr_status (*put_marked)(builder *b, const vr_turn *turn);
+    bool always;    /* "<image>" is a mark whether or not the sample says that it has a picture */
+    bool dummy;     /* a sample without a picture is trained with a mark in front of its first turn */
+    int most_marks; /* of a conversation; 0: any number */
     /* Sets to IGNORE what is not trained; turn i's ids are spans[i]. Labels hold the ids. */
     void (*mask)(int32_t *labels, const vr_turn *turns, const span *spans, size_t n);
 };
@@ -183,9 +192,93 @@ static void mask_by_ends(int32_t *labels, const vr_turn *turns, const span *span
     }
 }
 
+/* ---- building -------------------------------------------------------------------------------- */
+
+struct builder {
+    const vr_template *rules;
+    const vr_vocab *vocab;
+    const vr_turn *turns;
+    size_t n_turns;
+    vr_prompt_options options;
+    bool marked; /* "<image>" is a mark here, not plain text */
+    bool dummy;  /* a mark goes in front of the first turn */
+    buffer before; /* in the middle position: what v6.0 puts before each picture */
+    buffer text;
+    int32_t *ids;
+    size_t n, room;
+    span *spans; /* [n_turns] in ids */
+    vr_error *err;
+};
+
+/* v5, v6: one mark, where the picture's position says. */
+static vr_status put_one_mark(builder *b, const vr_turn *turn) {
+    buffer own = {0};
+    size_t from = b->text.n;
+    vr_position position = b->options.position;
+    vr_status status = append_text(&own, turn->value, b->err);
+    if (status == VRWKV_OK) {
+        remove_all(&own, 0, image_word);
+        strip(&own, 0);
+        collapse(&own, 0);
+        const buffer *before = b->rules->before_middle ? &b->before : &own;
+        if (position == VR_IMAGE_MIDDLE) status = append(&b->text, before->data, before->n, b->err);
+        if (status == VRWKV_OK && position == VR_IMAGE_LAST) status = append(&b->text, own.data, own.n, b->err);
+        if (status == VRWKV_OK && position != VR_IMAGE_FIRST) status = append(&b->text, "\n", 1, b->err);
+        if (status == VRWKV_OK) status = append_text(&b->text, image_word, b->err);
+        if (status == VRWKV_OK && position != VR_IMAGE_LAST) status = append(&b->text, "\n", 1, b->err);
+        if (status == VRWKV_OK && position != VR_IMAGE_LAST) status = append(&b->text, own.data, own.n, b->err);
+    }
+    free(own.data);
+    VR_TRY(status);
+    strip(&b->text, from);
+    return VRWKV_OK;
+}
+
+/* v7.00, v7.01, v7.10: a question's marks in front of it, a line each; an answer's are lost. */
+static vr_status put_marks_first(builder *b, const vr_turn *turn) {
+    buffer own = {0};
+    size_t from = b->text.n;
+    vr_status status = append_text(&own, turn->value, b->err);
+    for (const char *at = turn->value; status == VRWKV_OK && is_user(turn) && (at = strstr(at, image_word)); at++) {
+        status = append_text(&b->text, image_word, b->err);
+        if (status == VRWKV_OK) status = append(&b->text, "\n", 1, b->err);
+    }
+    if (status == VRWKV_OK) {
+        remove_all(&own, 0, image_word);
+        strip(&own, 0);
+        collapse(&own, 0);
+        status = append(&b->text, own.data, own.n, b->err);
+    }
+    free(own.data);
+    VR_TRY(status);
+    strip(&b->text, from);
+    return VRWKV_OK;
+}
+
+/* v7.02 and later: each mark becomes one per region, without anything between. */
+static vr_status put_marks_there(builder *b, const vr_turn *turn) {
+    size_t from = b->text.n;
+    const char *at = turn->value, *word;
+    for (; (word = strstr(at, image_word)); at = word + strlen(image_word)) {
+        VR_TRY(append(&b->text, at, (size_t)(word - at), b->err));
+        for (int i = 0; i < (b->options.regions > 0 ? b->options.regions : 1); i++)
+            VR_TRY(append_text(&b->text, image_word, b->err));
+    }
+    VR_TRY(append_text(&b->text, at, b->err));
+    strip(&b->text, from);
+    collapse(&b->text, from);
+    return VRWKV_OK;
+}
+
 static const vr_template templates[] = {
-    {"v5.1", NULL, mask_by_ends},
-    {"v6.0", all_questions, mask_turns},
+    {.version = "v5.1", .mask = mask_by_ends, .put_marked = put_one_mark},
+    {.version = "v6.0", .before_middle = all_questions, .mask = mask_turns, .put_marked = put_one_mark},
+    {.version = "v7.00", .mask = mask_turns, .put_marked = put_marks_first, .always = true},
+    {.version = "v7.01", .mask = mask_turns, .put_marked = put_marks_first, .always = true, .dummy = true, .most_marks = 1},
+    {.version = "v7.02", .mask = mask_turns, .put_marked = put_marks_there, .always = true, .most_marks = 1},
+    {.version = "v7.03", .mask = mask_turns, .put_marked = put_marks_there, .always = true, .most_marks = 1},
+    {.version = "v7.04", .mask = mask_turns, .put_marked = put_marks_there, .always = true, .most_marks = 1},
+    {.version = "v7.10", .mask = mask_turns, .put_marked = put_marks_first, .always = true},
 };
 
 const vr_template *vr_template_find(const char *version) {
@@ -194,54 +287,18 @@ const vr_template *vr_template_find(const char *version) {
     return NULL;
 }
 
-const char *vr_template_names(void) { return "v5.1, v6.0"; }
-
-/* ---- building -------------------------------------------------------------------------------- */
-
-typedef struct builder {
-    const vr_template *rules;
-    const vr_vocab *vocab;
-    const vr_turn *turns;
-    size_t n_turns;
-    bool has_image;
-    vr_position position;
-    buffer before; /* in the middle position: what v6.0 puts before each picture */
-    buffer text;
-    int32_t *ids;
-    size_t n, room;
-    span *spans; /* [n_turns] in ids */
-    vr_error *err;
-} builder;
-
-/* The value of a turn with a picture, appended to the text. */
-static vr_status put_picture_value(builder *b, const char *value) {
-    buffer own = {0};
-    size_t from = b->text.n;
-    vr_status status = append_text(&own, value, b->err);
-    if (status == VRWKV_OK) {
-        remove_all(&own, 0, image_word);
-        strip(&own, 0);
-        collapse(&own, 0);
-        const buffer *before = b->rules->before_middle ? &b->before : &own;
-        if (b->position == VR_IMAGE_MIDDLE) status = append(&b->text, before->data, before->n, b->err);
-        if (status == VRWKV_OK && b->position == VR_IMAGE_LAST) status = append(&b->text, own.data, own.n, b->err);
-        if (status == VRWKV_OK && b->position != VR_IMAGE_FIRST) status = append(&b->text, "\n", 1, b->err);
-        if (status == VRWKV_OK) status = append_text(&b->text, image_word, b->err);
-        if (status == VRWKV_OK && b->position != VR_IMAGE_LAST) status = append(&b->text, "\n", 1, b->err);
-        if (status == VRWKV_OK && b->position != VR_IMAGE_LAST) status = append(&b->text, own.data, own.n, b->err);
-    }
-    free(own.data);
-    VR_TRY(status);
-    strip(&b->text, from);
-    return VRWKV_OK;
-}
+const char *vr_template_names(void) { return "v5.1, v6.0, v7.00, v7.01, v7.02, v7.03, v7.04, v7.10"; }
 
 static vr_status put_turn_text(builder *b, const vr_turn *turn) {
     VR_TRY(append_text(&b->text, role_of(turn), b->err));
     VR_TRY(append(&b->text, ": ", 2, b->err));
     size_t from = b->text.n;
-    if (b->has_image && has_word(turn->value)) {
-        VR_TRY(put_picture_value(b, turn->value));
+    if (b->dummy && turn == b->turns) {
+        VR_TRY(append_text(&b->text, image_word, b->err));
+        VR_TRY(append(&b->text, "\n", 1, b->err));
+    }
+    if (b->marked && has_word(turn->value)) {
+        VR_TRY(b->rules->put_marked(b, turn));
     } else {
         VR_TRY(append_text(&b->text, turn->value, b->err));
         strip(&b->text, from);
@@ -253,21 +310,35 @@ static vr_status put_turn_text(builder *b, const vr_turn *turn) {
 }
 
 static vr_status put_ids(builder *b, const char *text, size_t n) {
-    while (b->has_image) {
+    int rows = b->options.rows > 0 ? b->options.rows : 1;
+    while (b->marked) {
         const char *word = memmem(text, n, image_word, strlen(image_word));
         if (!word) break;
         VR_TRY(vr_encode(b->vocab, text, (size_t)(word - text), &b->ids, &b->n, &b->room, b->err));
-        VR_TRY(vr_grow(&b->ids, &b->room, b->n + 1, sizeof *b->ids, b->err));
-        b->ids[b->n++] = VRWKV_IMAGE;
+        VR_TRY(vr_grow(&b->ids, &b->room, b->n + (size_t)rows, sizeof *b->ids, b->err));
+        for (int i = 0; i < rows; i++) b->ids[b->n++] = b->options.rows > 0 ? b->options.image_id : VRWKV_IMAGE;
         n -= (size_t)(word - text) + strlen(image_word);
         text = word + strlen(image_word);
     }
     return vr_encode(b->vocab, text, n, &b->ids, &b->n, &b->room, b->err);
 }
 
+static vr_status check_marks(builder *b) {
+    int marks = 0;
+    for (size_t i = 0; i < b->n_turns; i++)
+        for (const char *at = b->turns[i].value; (at = strstr(at, image_word)); at++) marks++;
+    b->marked = b->rules->always || b->options.has_image;
+    b->dummy = b->rules->dummy && b->options.dummy && !marks;
+    if (b->rules->most_marks && marks > b->rules->most_marks)
+        return vr_fail(b->err, VRWKV_ERR_ARGUMENT, "%d times \"<image>\" in the conversation, %s takes at most %d", marks,
+                       b->rules->version, b->rules->most_marks);
+    return VRWKV_OK;
+}
+
 static vr_status build(builder *b) {
     VR_TRY(check_turns(b->turns, b->n_turns, b->err));
-    if (b->has_image && b->position == VR_IMAGE_MIDDLE && b->rules->before_middle)
+    VR_TRY(check_marks(b));
+    if (b->marked && b->options.position == VR_IMAGE_MIDDLE && b->rules->before_middle)
         VR_TRY(b->rules->before_middle(&b->before, b->turns, b->n_turns, b->err));
     VR_TRY(append(&b->text, "", 0, b->err));
     for (size_t i = 0; i < b->n_turns; i++) {
@@ -297,15 +368,14 @@ static vr_status finish(vr_prompt *out, builder *b, size_t ctx_len) {
 }
 
 vr_status vr_prompt_build(vr_prompt *out, const vr_template *rules, const vr_vocab *vocab, const vr_turn *turns,
-                          size_t n_turns, bool has_image, vr_position position, size_t ctx_len, vr_error *err) {
+                          size_t n_turns, const vr_prompt_options *options, vr_error *err) {
     *out = (vr_prompt){0};
-    if (has_image && (size_t)position >= VR_COUNT(position_names))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "unknown image position %d (known: first, last, middle)", (int)position);
-    builder b = {.rules = rules, .vocab = vocab, .turns = turns, .n_turns = n_turns, .has_image = has_image,
-                 .position = position, .err = err};
+    if (options->has_image && (size_t)options->position >= VR_COUNT(position_names))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "unknown image position %d (known: first, last, middle)", (int)options->position);
+    builder b = {.rules = rules, .vocab = vocab, .turns = turns, .n_turns = n_turns, .options = *options, .err = err};
     b.spans = vr_alloc(n_turns, sizeof *b.spans);
     vr_status status = b.spans ? build(&b) : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu turns", n_turns);
-    if (status == VRWKV_OK && vocab) status = finish(out, &b, ctx_len);
+    if (status == VRWKV_OK && vocab) status = finish(out, &b, options->ctx_len);
     out->text = b.text.data;
     out->text_bytes = b.text.n;
     out->ids = b.ids;

@@ -9,6 +9,7 @@
 #include "verify/infer.h"
 
 #include "base/memory.h"
+#include "vl/pieces.h"
 
 #include <limits.h>
 #include <math.h>
@@ -168,7 +169,7 @@ static vr_status new_context(const vr_infer *in, int no_blank, vrwkv_context **o
 
 static vr_status read_prompt(const vr_infer *in, vrwkv_context **out, vr_error *err) {
     VR_TRY(new_context(in, 0, out, err));
-    vr_status status = vrwkv_feed(*out, in->ids, in->n, &in->image, in->has_place ? 1 : 0, err);
+    vr_status status = vrwkv_feed(*out, in->ids, in->n, in->images, in->n_images, err);
     if (status == VRWKV_OK && !vrwkv_logits(*out)) status = vr_fail(err, VRWKV_ERR_SHAPE, "no logits after the prompt");
     if (status == VRWKV_OK) return VRWKV_OK;
     vrwkv_context_free(*out);
@@ -206,6 +207,7 @@ static vr_status carry_state(const vr_infer *in, int stop, size_t max, generated
 /* How many generated tokens came before the sequence was first cut: token i is chosen from rows + i
  * rows, and the prompt itself is never cut. */
 static size_t uncut(const vr_infer *in, int64_t ctx_len) {
+    if (vr_model_config(in->model)->rules->pad_multiple) return 1; /* the original pads anew at each step */
     const vr_array *x = vr_trace_find(&in->trace, "x.in");
     int64_t rows = x && x->ndim == 2 ? x->shape[0] : (int64_t)in->n;
     return ctx_len > rows ? (size_t)(ctx_len - rows) + 1 : 1;
@@ -214,7 +216,7 @@ static size_t uncut(const vr_infer *in, int64_t ctx_len) {
 static vr_status check_greedy(vr_infer *in, const json_t *greedy, const json_t *stateful, vr_error *err) {
     int64_t max = vr_case_int(greedy, "max_new_tokens", (int64_t)json_array_size(json_object_get(greedy, "ids")));
     int64_t stop = vr_case_int(greedy, "stop_token", -1), ctx_len = vr_case_int(in->item->json, "ctx_len", INT_MAX);
-    vr_original_input input = {.ids = in->ids, .n = in->n, .pixels = in->pixels};
+    vr_original_input input = {.ids = in->ids, .n = in->n, .pictures = in->pictures, .n_pictures = in->n_pictures};
     generated again = {0}, carried = {0};
     if (max < 0 || max > 1000000 || ctx_len < 1)
         return vr_fail(err, VRWKV_ERR_FORMAT, "max_new_tokens %lld and ctx_len %lld, expected reasonable ones",
@@ -257,7 +259,7 @@ static vr_status check_demo(vr_infer *in, const json_t *demo, vr_error *err) {
         all[n] = VRWKV_IMAGE;
         memcpy(all + n + 1, suffix, m * sizeof *all);
         vr_original_input input = {
-            .ids = all, .n = n + m + 1, .pixels = in->pixels, .scan = vr_case_text(demo, "scan", "unidirection")};
+            .ids = all, .n = n + m + 1, .pictures = in->pictures, .n_pictures = in->n_pictures, .scan = vr_case_text(demo, "scan", "unidirection")};
         int stop = (int)vr_case_int(json_object_get(in->item->json, "greedy"), "stop_token", 261);
         status = recompute(in, &input, INT_MAX, stop, (int)max, true, steps, &made, err);
     }
@@ -279,16 +281,35 @@ vr_status vr_infer_generate(vr_infer *in, vr_error *err) {
 
 /* ---- one prompt, one state ---- */
 
-/* Text ids one at a time; the picture is one chunk in any case. */
+/* A picture's rows, all of them or the first of them, behind text. */
+static vr_status read_rows(const vr_infer *in, const vr_piece *piece, size_t image, vrwkv_context *to, vr_error *err) {
+    if (piece->rows == piece->image->rows) return vrwkv_feed_features(to, in->images[image], err);
+    int32_t *ids = vr_alloc((size_t)piece->rows, sizeof *ids);
+    if (!ids) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %d ids", piece->rows);
+    for (int i = 0; i < piece->rows; i++) ids[i] = vr_model_config(in->model)->rules->row_id;
+    vr_status status = vrwkv_feed(to, ids, (size_t)piece->rows, &in->images[image], 1, err);
+    free(ids);
+    return status;
+}
+
+static vr_status read_one(vrwkv_context *to, const int32_t *id, vr_error *err) {
+    return vrwkv_context_length(to) ? vrwkv_decode(&to, 1, id, err) : vrwkv_feed(to, id, 1, NULL, 0, err);
+}
+
+/* Ids one at a time, padding too; a picture is one chunk in any case. */
 static vr_status read_slowly(const vr_infer *in, vrwkv_context **out, vr_error *err) {
-    VR_TRY(new_context(in, in->has_place, out, err)); /* a blank picture only where the prompt has no place */
-    for (size_t i = 0; i < in->n; i++) {
-        if (in->ids[i] == VRWKV_IMAGE)
-            VR_TRY(vrwkv_feed_features(*out, in->image, err));
-        else if (vrwkv_context_length(*out) == 0)
-            VR_TRY(vrwkv_feed(*out, &in->ids[i], 1, NULL, 0, err));
-        else
-            VR_TRY(vrwkv_decode(out, 1, &in->ids[i], err));
+    /* a blank picture only where the prompt has no place */
+    vrwkv_context_options options = {.manner = in->verify->manner, .no_blank_image = in->has_place, .padding = VRWKV_PAD_NONE};
+    int64_t padding = vr_left_padding(in->model, vr_pieces_rows(in->model, in->ids, in->n, in->images, in->n_images));
+    int32_t pad = vr_model_config(in->model)->pad_token;
+    vr_pieces pieces;
+    vr_piece piece;
+    VR_TRY(vrwkv_context_new(in->model, &options, out, err));
+    for (int64_t i = 0; i < padding && in->verify->manner == VRWKV_ORIGINAL; i++) VR_TRY(read_one(*out, &pad, err));
+    vr_pieces_start(&pieces, in->model, in->ids, in->n, in->images, in->n_images);
+    for (size_t image = 0; vr_pieces_next(&pieces, &piece); image += piece.image != NULL) {
+        for (size_t i = 0; i < piece.n; i++) VR_TRY(read_one(*out, &piece.ids[i], err));
+        if (piece.rows) VR_TRY(read_rows(in, &piece, image, *out, err));
     }
     return VRWKV_OK;
 }
@@ -375,13 +396,18 @@ static vr_status check_together(const vr_infer *in, const vrwkv_context *whole, 
 
 /* The public interface's picture and logits against those of the one pass. */
 static void check_whole(const vr_infer *in, const vrwkv_context *whole) {
-    const vr_array *logits = vr_trace_find(&in->trace, "logits"), *image = vr_trace_find(&in->trace, "image");
-    if (in->image && image && image->ndim == 2) {
+    const vr_array *logits = vr_trace_find(&in->trace, "logits");
+    for (size_t i = 0; i < in->n_images; i++) {
+        char name[32];
         int rows, width;
-        const float *data = vrwkv_features_rows(in->image, &rows, &width);
-        size_t n = (size_t)rows * (size_t)width, m = (size_t)(image->shape[0] * image->shape[1]);
-        vr_check_floats(in->verify, "state.image", data, n, image->data, m,
-                        VR_BOUND_SAME_STATE * vr_array_largest(image));
+        const float *data = vrwkv_features_rows(in->images[i], &rows, &width);
+        snprintf(name, sizeof name, in->n_images > 1 ? "image.%zu" : "image", i);
+        const vr_array *image = vr_trace_find(&in->trace, name);
+        if (!image) continue;
+        size_t n = (size_t)rows * (size_t)width, m = 1;
+        for (int axis = 0; axis < image->ndim; axis++) m *= (size_t)image->shape[axis];
+        snprintf(name, sizeof name, in->n_images > 1 ? "state.image.%zu" : "state.image", i);
+        vr_check_floats(in->verify, name, data, n, image->data, m, VR_BOUND_SAME_STATE * vr_array_largest(image));
     }
     if (logits && logits->ndim == 2 && logits->shape[0] > 0) {
         size_t n = (size_t)logits->shape[1];

@@ -60,7 +60,7 @@ static void collect(void *user, const char *name, int ndim, const int64_t *shape
 
 vr_status vr_infer_trace(const vr_infer *in, const int32_t *ids, size_t n, const char *scan, vr_trace *out,
                          vr_error *err) {
-    vr_original_input input = {.ids = ids, .n = n, .pixels = in->pixels, .scan = scan};
+    vr_original_input input = {.ids = ids, .n = n, .pictures = in->pictures, .n_pictures = in->n_pictures, .scan = scan};
     *out = (vr_trace){.err = err};
     VR_TRY(vr_original_trace(in->model, &input, collect, out, err));
     return out->status;
@@ -145,9 +145,13 @@ static vr_status thin(const vr_infer *in, const char *name, vr_array *array, vr_
     return vr_array_thin(array, step, err);
 }
 
+/* What a case holds for comparison with something that no version uses. */
+static bool is_unused(const char *name) { return strcmp(name, "image.step") == 0; }
+
 static vr_status check_tensor(vr_infer *in, const vr_entry *entry, vr_error *err) {
     vr_array found, expected = {0};
     vr_error own = {0};
+    if (is_unused(entry->name)) return VRWKV_OK;
     if (strcmp(entry->name, "tokens") == 0) { /* the case's own ids once more */
         VR_TRY(vr_array_load(&expected, in->item->expect, entry, err));
         vr_array ids = {.ndim = 1, .shape = {(int64_t)in->n}, .data = vr_alloc(in->n + 1, sizeof(float))};
@@ -205,7 +209,10 @@ static vr_status build_prompt(vr_infer *in, const json_t *turns_json, vr_prompt 
         turns[i].value = vr_case_text(turn, "value", "");
         if (strstr(turns[i].value, "<image>")) has_image = true;
     }
-    vr_status status = vr_prompt_build(prompt, rules, in->vocab, turns, n, has_image, position, 0, err);
+    vr_prompt_options how = {.has_image = has_image, .position = position};
+    int32_t row_id = vr_model_config(in->model)->rules->row_id;
+    if (row_id) how.image_id = row_id, how.rows = (int)vrwkv_model_info(in->model)->image_tokens;
+    vr_status status = vr_prompt_build(prompt, rules, in->vocab, turns, n, &how, err);
     free(turns);
     return status;
 }
@@ -243,45 +250,50 @@ static vr_status open_model(vr_infer *in, vr_error *err) {
 
 /* `pixels` of expect.safetensors stand in for a picture where the case names no list of pictures. */
 static vr_status given_pixels(vr_infer *in, vr_error *err) {
-    const vr_entry *entry = in->item->expect ? vr_weights_find(in->item->expect, "pixels") : NULL;
-    vr_array pixels;
-    if (!entry) return VRWKV_OK;
-    VR_TRY(vr_array_load(&pixels, in->item->expect, entry, err));
-    in->pixels = pixels.data;
-    if (!in->has_place) return VRWKV_OK;
-    return vrwkv_encode_pixels(in->model, in->pixels, NULL, NULL, &in->image, err);
+    if (!in->item->expect || !in->has_place || !vr_model_config(in->model)->n_towers) return VRWKV_OK;
+    VR_TRY(vr_model_given_picture(in->model, in->item->expect, &in->pictures[0], err));
+    in->n_pictures = 1;
+    return VRWKV_OK;
 }
 
-static vr_status picture_pixels(vr_infer *in, const char *path, vr_error *err) {
+static vr_status read_picture(vr_infer *in, const json_t *name, vr_picture *picture, vr_error *err) {
     vr_image image = {0};
-    VR_TRY(vr_image_decode_file(&image, path, in->verify->manner, 0, err));
-    vr_status status = vr_model_pixels(in->model, 0, &image, &in->pixels, err);
+    char *path = json_is_string(name) ? vr_path_join(in->item->folder, json_string_value(name)) : NULL;
+    if (!path) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: a picture is no path", in->item->path);
+    vr_status status = vr_image_decode_file(&image, path, in->verify->manner, 0, err);
+    if (status == VRWKV_OK) status = vr_model_picture(in->model, &image, picture, err);
     vr_image_free(&image);
-    if (status == VRWKV_OK && in->has_place)
-        status = vrwkv_encode_file(in->model, path, in->verify->manner, &in->image, err);
-    return status;
-}
-
-static vr_status load_picture(vr_infer *in, vr_error *err) {
-    const json_t *images = json_object_get(in->item->json, "images");
-    size_t n = json_array_size(images);
-    if (!json_is_array(images)) return given_pixels(in, err);
-    if (n > 1) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the case has %zu pictures, expected at most one", n);
-    if (n == 0) /* the zero picture */
-        return in->has_place ? vrwkv_encode_pixels(in->model, NULL, NULL, NULL, &in->image, err) : VRWKV_OK;
-    const char *name = json_string_value(json_array_get(images, 0));
-    char *path = name ? vr_path_join(in->item->folder, name) : NULL;
-    if (!path) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: images[0] is no path", in->item->path);
-    vr_status status = picture_pixels(in, path, err);
     free(path);
     return status;
 }
 
+/* Pictures as pixels, and encoded through the public interface. */
+static vr_status load_pictures(vr_infer *in, vr_error *err) {
+    const json_t *names = json_object_get(in->item->json, "images");
+    size_t n = json_array_size(names);
+    in->pictures = vr_alloc(n + 1, sizeof *in->pictures);
+    in->images = vr_alloc(n + 1, sizeof *in->images);
+    if (!in->pictures || !in->images) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu pictures", n);
+    if (!json_is_array(names)) VR_TRY(given_pixels(in, err));
+    for (size_t i = 0; i < n; i++, in->n_pictures++) VR_TRY(read_picture(in, json_array_get(names, i), &in->pictures[i], err));
+    if (!in->has_place || !vr_model_config(in->model)->n_towers) return VRWKV_OK;
+    if (in->n_pictures == 0) { /* the zero picture */
+        in->n_images = 1;
+        return vrwkv_encode_pixels(in->model, NULL, 1, &in->images[0], err);
+    }
+    for (size_t i = 0; i < in->n_pictures; i++, in->n_images++) {
+        const vr_picture *picture = &in->pictures[i];
+        VR_TRY(vrwkv_encode_pixels(in->model, (const float *const *)picture->pixels, picture->regions, &in->images[i], err));
+    }
+    return VRWKV_OK;
+}
+
 static vr_status run_all(vr_infer *in, vr_error *err) {
     VR_TRY(vr_case_ids(json_object_get(in->item->json, "input_ids"), "input_ids", &in->ids, &in->n, err));
-    for (size_t i = 0; i < in->n; i++) in->has_place |= in->ids[i] == VRWKV_IMAGE;
     VR_TRY(open_model(in, err));
-    VR_TRY(load_picture(in, err));
+    int32_t row_id = vr_model_config(in->model)->rules->row_id;
+    for (size_t i = 0; i < in->n; i++) in->has_place |= in->ids[i] == VRWKV_IMAGE || (row_id && in->ids[i] == row_id);
+    VR_TRY(load_pictures(in, err));
     VR_TRY(check_prompt(in, err));
     VR_TRY(check_tensors(in, err));
     VR_TRY(vr_infer_generate(in, err));
@@ -292,9 +304,11 @@ vr_status vr_verify_infer(vr_verify *verify, const vr_case *item, vr_error *err)
     vr_infer in = {.verify = verify, .item = item};
     vr_status status = run_all(&in, err);
     vr_trace_free(&in.trace);
-    vrwkv_features_free(in.image);
+    for (size_t i = 0; i < in.n_images; i++) vrwkv_features_free(in.images[i]);
+    for (size_t i = 0; i < in.n_pictures; i++) vr_picture_free(&in.pictures[i]);
+    free(in.images);
+    free(in.pictures);
     vrwkv_model_close(in.model);
-    free(in.pixels);
     free(in.ids);
     return status;
 }

@@ -24,9 +24,10 @@ typedef struct vr_infer {
     const vr_vocab *vocab; /* the model's, or the world's where its size fits; NULL: none */
     int32_t *ids;
     size_t n;
-    bool has_place;        /* a VRWKV_IMAGE is among the ids */
-    float *pixels;         /* [3,S,S]; NULL: the zero picture */
-    vrwkv_features *image; /* the picture through the public interface; NULL where it has no place */
+    bool has_place;         /* a VRWKV_IMAGE, or an id of a picture's row, is among the ids */
+    vr_picture *pictures;   /* none: zero pictures */
+    vrwkv_features **images; /* the pictures through the public interface; none where they have no place */
+    size_t n_pictures, n_images;
     vr_trace trace;        /* of the case's own run */
 } vr_infer;
 

@@ -217,8 +217,11 @@ static vr_status one_prompt(const json_t *entry, size_t i, const vr_template *ru
     if (name && !vr_position_parse(name, &position))
         status = vr_fail(&refusal, VRWKV_ERR_ARGUMENT, "image position %s is unknown", name);
     if (status == VRWKV_OK)
-        status = vr_prompt_build(&prompt, rules, vocab, turns, n, json_is_true(json_object_get(entry, "has_image")),
-                                 position, (size_t)vr_case_int(entry, "ctx_len", 0), &refusal);
+        status = vr_prompt_build(&prompt, rules, vocab, turns, n,
+                                 &(vr_prompt_options){.has_image = json_is_true(json_object_get(entry, "has_image")),
+                                                      .position = position,
+                                                      .ctx_len = (size_t)vr_case_int(entry, "ctx_len", 0)},
+                                 &refusal);
     if (refused)
         tally(&sum->refused, status != VRWKV_OK, "cases", i, "accepted, expected to be refused");
     else if (status != VRWKV_OK)

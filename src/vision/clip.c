@@ -90,6 +90,7 @@ static const vr_measure measures[] = {
 extern const vr_tower_arch vr_tower_clip;
 const vr_tower_arch vr_tower_clip = {
     .type = "clip",
+    .name = "clip",
     .signature = VM "pre_layrnorm.weight",
     .layer_key = LAYER "layer_norm1.weight",
     .measures = measures,

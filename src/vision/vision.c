@@ -1,4 +1,4 @@
-/* The table of towers, pooling and the projector's rows. */
+/* The table of towers, and pooling. */
 #include "vision/vision.h"
 
 #include <string.h>
@@ -14,6 +14,10 @@ const vr_tower_arch *vr_tower_arch_find(const char *type) {
         if (strcmp(towers[i]->type, type) == 0) return towers[i];
     return NULL;
 }
+
+int vr_tower_side(const vr_tower_dims *dims) { return dims->patch_size ? dims->image_size / dims->patch_size : 0; }
+
+int vr_tower_width(const vr_tower_dims *dims) { return dims->hidden_size; }
 
 void vr_tower_letters(vr_dims *dims, const vr_tower_dims *from) {
     int64_t side = from->patch_size ? from->image_size / from->patch_size : 0;
@@ -60,8 +64,3 @@ vr_tensor *vr_grid_pool(vr_run *run, vr_tensor *features, int grid_size) {
     }
     return vr_concat_rows(run, grid, class_row);
 }
-
-const vr_row vr_projector_rows[] = {
-    {"weight", "mm.0.weight", offsetof(vr_projector, w), "D,C", VR_MAT, VR_AS_IS, VR_REQUIRED},
-};
-const int vr_projector_n_rows = VR_COUNT(vr_projector_rows);

@@ -22,6 +22,7 @@ typedef struct vr_tower {
 
 struct vr_tower_arch {
     const char *type;      /* "clip" */
+    const char *name;      /* in names of activations: "clip", "dino", "siglip", "sam" */
     const char *signature; /* a checkpoint key that tells it */
     const char *layer_key; /* a key that every layer has: counts them */
     const vr_measure *measures; /* offsets in vr_tower_dims */
@@ -41,6 +42,8 @@ struct vr_tower_arch {
 
 const vr_tower_arch *vr_tower_arch_find(const char *type); /* NULL: unknown */
 const vr_tower_arch *vr_tower_arch_at(int index);          /* NULL at the end */
+int vr_tower_width(const vr_tower_dims *dims); /* channels of its features */
+int vr_tower_side(const vr_tower_dims *dims); /* of its square grid of features */
 void vr_tower_letters(vr_dims *dims, const vr_tower_dims *from);
 
 /* Rows after pooling of s*s patches and a class row; 0 where the grid is larger than s.
@@ -50,7 +53,22 @@ int vr_grid_rows(int patches, int grid_size);
  * cells, stride = s / g, cut at the edge: o*o rows with o = (s - stride)/stride + 1. src: grid_pooling */
 vr_tensor *vr_grid_pool(vr_run *run, vr_tensor *features, int grid_size);
 
-typedef struct vr_projector { vr_tensor w; } vr_projector; /* linear: proj.weight [n_embd, hidden] */
-extern const vr_row vr_projector_rows[];
-extern const int vr_projector_n_rows;
+typedef struct vr_projector_arch vr_projector_arch;
+
+typedef struct vr_projector {
+    const vr_projector_arch *arch;
+    vr_tensor w, gate, out, norm_w, norm_b; /* those that its rows name */
+} vr_projector;
+
+/* Letters of the rows: C the towers' channels together, D the language model's width. */
+struct vr_projector_arch {
+    const char *type;      /* "linear": proj_type of the configuration */
+    const char *signature; /* a checkpoint key that tells it, after "proj." */
+    const vr_row *rows;
+    int n_rows;
+    vr_tensor *(*forward)(vr_run *run, const vr_projector *projector, const vr_tensor *x); /* [n,C] -> [n,D] */
+};
+
+const vr_projector_arch *vr_projector_find(const char *type); /* NULL: unknown */
+const vr_projector_arch *vr_projector_at(int index);          /* NULL at the end */
 #endif

@@ -43,6 +43,9 @@ static const field fields[] = {
     TEXT_OF("scan", scan),
     TEXT_OF("image_position", image_position),
     INT_OF("grid_size", vr_config, grid_size, false),
+    INT_OF("num_token_per_image", vr_config, num_token_per_image, false),
+    INT_OF("n_vtc_layer", vr_config, n_vtc_layer, false),
+    TEXT_OF("proj_type", proj_type),
 };
 static const field tower_fields[] = {
     INT_OF("image_size", vr_tower_dims, image_size, true),
@@ -248,9 +251,15 @@ char *vr_config_json(const vr_config *config) {
     return text;
 }
 
+bool vr_config_has_class_row(const vr_config *config) {
+    return config->n_towers == 1 && vr_tower_arch_find(config->tower_type[0])->has_class_row;
+}
+
 int vr_config_image_rows(const vr_config *config) {
     if (config->n_towers == 0) return 0;
-    const vr_tower_dims *dims = &config->towers[0];
-    int side = dims->image_size / dims->patch_size;
-    return vr_grid_rows(side * side, config->grid_size);
+    int side = vr_tower_side(&config->towers[0]), pooled = 0, tokens = config->num_token_per_image;
+    if (vr_config_has_class_row(config)) return vr_grid_rows(side * side, config->grid_size);
+    if (config->rules->rows != VR_ROWS_POOLED) return tokens;
+    while ((pooled + 1) * (pooled + 1) <= tokens) pooled++;
+    return tokens ? pooled * pooled : side * side;
 }

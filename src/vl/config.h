@@ -6,18 +6,24 @@
 #include "rwkv/rwkv.h"
 #include "text/prompt.h"
 #include "vision/vision.h"
+#include "vl/version.h"
 
 #define VR_MAX_TOWERS 4
 
 typedef struct vr_config {
     char version[16]; /* "v6.0"; "" : a language model alone */
+    const vr_version *rules; /* the row of `version`; of a language model alone, and of a combination that was
+                                never released, the first with its RWKV version */
     char rwkv[16];    /* "x060" */
     vr_rwkv_dims lm;
     int head_size_divisor;
     int ctx_len;
     int stop_token, pad_token;
     char scan[24], image_position[12];
-    int grid_size;
+    int grid_size;           /* of pooling with a class row */
+    int num_token_per_image; /* rows of a picture or region, where there is no class row */
+    int n_vtc_layer;         /* of the compressor; 0: none */
+    char proj_type[12];
     int n_towers;
     char tower_type[VR_MAX_TOWERS][16];
     vr_tower_dims towers[VR_MAX_TOWERS];
@@ -40,10 +46,12 @@ vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, co
 vr_status vr_config_parse(vr_config *out, const char *json, size_t n, vr_error *err);
 /* JSON text, heap, the caller's; NULL when out of memory. */
 char *vr_config_json(const vr_config *config);
-int vr_config_image_rows(const vr_config *config); /* rows of one picture; 0: no tower */
+int vr_config_image_rows(const vr_config *config); /* rows of one picture, or of one of its regions; 0: no tower */
+/* A class row stands behind the picture's rows and is never scanned. */
+bool vr_config_has_class_row(const vr_config *config);
 
 /* All parts of such a model, in the order of a model file; names and shapes only. Returns how many. */
-#define VR_MAX_PARTS (2 + 2 * VR_MAX_TOWERS + 1)
+#define VR_MAX_PARTS (2 + 2 * VR_MAX_TOWERS + 1 + 2)
 int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]);
 /* Finds a row's tensor under its checkpoint key (with and without the part's prefix) or GGUF name. */
 const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,

@@ -1,5 +1,5 @@
 /* Conversations: reading ids and pictures into the state, one chunk or one token at a time. */
-#include "vl/internal.h"
+#include "vl/pieces.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -24,6 +24,7 @@ vrwkv_status vrwkv_context_new(vrwkv_model *model, const vrwkv_context_options *
     vrwkv_sampling sampling = vrwkv_sampling_default();
     if (options) {
         context->manner = options->manner;
+        context->padding = options->padding;
         context->no_blank_image = options->no_blank_image != 0;
         if (memcmp(&options->sampling, &none, sizeof none) != 0) sampling = options->sampling;
     }
@@ -63,6 +64,7 @@ vrwkv_status vrwkv_copy(vrwkv_context *to, const vrwkv_context *from, vrwkv_erro
     size_t vocab = (size_t)model->config.lm.n_vocab;
     memcpy(to->state, from->state, ((size_t)model->state_floats + 2 * vocab) * sizeof(float)); /* state, logits, counts */
     to->manner = from->manner;
+    to->padding = from->padding;
     to->no_blank_image = from->no_blank_image;
     to->has_logits = from->has_logits;
     to->length = from->length;
@@ -77,9 +79,10 @@ vrwkv_status vrwkv_fork(const vrwkv_context *context, vrwkv_context **out, vrwkv
     return vrwkv_copy(*out, context, err);
 }
 
-vr_status vr_check_ids(const vrwkv_model *model, const int32_t *ids, size_t n, vr_error *err) {
+vr_status vr_check_ids(const vrwkv_model *model, const int32_t *ids, size_t n, size_t n_images, vr_error *err) {
+    int32_t row_id = n_images ? model->config.rules->row_id : 0;
     for (size_t i = 0; i < n; i++)
-        if (ids[i] != VRWKV_IMAGE && (ids[i] < 0 || ids[i] >= model->config.lm.n_vocab))
+        if (ids[i] != VRWKV_IMAGE && !(row_id && ids[i] == row_id) && (ids[i] < 0 || ids[i] >= model->config.lm.n_vocab))
             return vr_fail(err, VRWKV_ERR_ARGUMENT, "id %d at position %zu is outside the vocabulary 0..%d", ids[i], i,
                            model->config.lm.n_vocab - 1);
     return VRWKV_OK;
@@ -112,37 +115,41 @@ static vr_status read_rows(vrwkv_context *context, vr_run *run, vr_tensor *x, in
     return VRWKV_OK;
 }
 
-/* Up to CHUNK_ROWS text rows, or text rows and one picture behind them, in one pass. */
-static vr_status read_chunk(vrwkv_context *context, const int32_t *ids, size_t n, const vrwkv_features *image, vr_error *err) {
+/* Up to CHUNK_ROWS text rows and rows of one picture behind them, in one pass. Only a whole picture is
+ * scanned: part of one has no grid. */
+static vr_status read_chunk(vrwkv_context *context, const vr_piece *piece, vr_error *err) {
     vrwkv_model *model = context->model;
     vr_workspace *workspace;
     VR_TRY(vr_workspace_get(model, &workspace, err));
     vr_run run = vr_run_make(model, workspace, &context->cancelled, err);
-    int64_t width = model->config.lm.n_embd, rows = image ? image->rows : 0;
-    vr_tensor *x = vr_new2(&run, (int64_t)n + rows, width);
+    size_t width = (size_t)model->config.lm.n_embd;
+    vr_tensor *x = vr_new2(&run, (int64_t)piece->n + piece->rows, (int64_t)width);
     vr_status status = vr_run_status(&run);
-    if (x && n) {
-        vr_tensor *text = vr_embed(&run, &model->lm.emb, ids, (int64_t)n);
+    if (x && piece->n) {
+        vr_tensor *text = vr_embed(&run, &model->lm.emb, piece->ids, (int64_t)piece->n);
         status = vr_run_status(&run);
-        if (text) memcpy(x->data, text->data, n * (size_t)width * sizeof(float));
+        if (text) memcpy(x->data, text->data, piece->n * width * sizeof(float));
     }
-    if (status == VRWKV_OK && image)
-        status = vr_place_image(model, model->scan, (float *)x->data + n * (size_t)width, image->data, rows, err);
-    if (status == VRWKV_OK) status = read_rows(context, &run, x, (int64_t)n, vr_scanned_rows(model, rows));
+    bool whole = piece->image && piece->rows == piece->image->rows;
+    float *to = status == VRWKV_OK ? (float *)x->data + piece->n * width : NULL;
+    if (to && whole)
+        status = vr_place_image(model, model->scan, to, piece->image->data, piece->rows, err);
+    else if (to && piece->image)
+        memcpy(to, piece->image->data + (size_t)piece->first * width, (size_t)piece->rows * width * sizeof(float));
+    if (status == VRWKV_OK) status = read_rows(context, &run, x, (int64_t)piece->n, whole ? vr_scanned_rows(model, piece->rows) : 0);
     vr_workspace_put(model, workspace);
     return status;
 }
 
 vr_status vr_feed(vrwkv_context *context, const int32_t *ids, size_t n, vrwkv_features *const *images, size_t n_images,
                   vr_error *err) {
-    size_t next = 0, start = 0;
-    for (size_t i = 0; i <= n; i++) {
-        bool picture = i < n && ids[i] == VRWKV_IMAGE;
-        if (picture || i == n || i - start == CHUNK_ROWS) {
-            const vrwkv_features *image = picture && next < n_images ? images[next++] : NULL;
-            if (i > start || image) VR_TRY(read_chunk(context, ids + start, i - start, image, err));
-            start = i + (picture ? 1 : 0);
-        }
+    vr_pieces pieces;
+    vr_piece piece;
+    vr_pieces_start(&pieces, context->model, ids, n, images, n_images);
+    while (vr_pieces_next(&pieces, &piece)) {
+        for (; piece.n > CHUNK_ROWS; piece.ids += CHUNK_ROWS, piece.n -= CHUNK_ROWS)
+            VR_TRY(read_chunk(context, &(vr_piece){.ids = piece.ids, .n = CHUNK_ROWS}, err));
+        if (piece.n || piece.rows) VR_TRY(read_chunk(context, &piece, err));
     }
     return VRWKV_OK;
 }
@@ -164,7 +171,7 @@ static vr_status read_blank(vrwkv_context *context, vr_error *err) {
     if (!blank) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     blank->rows = (int)rows;
     blank->width = (int)width;
-    vr_status status = read_chunk(context, NULL, 0, blank, err);
+    vr_status status = read_chunk(context, &(vr_piece){.image = blank, .rows = blank->rows}, err);
     free(blank);
     VR_TRY(status);
     float *copy = vr_alloc(bytes, 1);
@@ -179,25 +186,65 @@ static vr_status read_blank(vrwkv_context *context, vr_error *err) {
     return VRWKV_OK;
 }
 
-vrwkv_status vrwkv_feed(vrwkv_context *context, const int32_t *ids, size_t n, vrwkv_features *const *images, size_t n_images,
-                        vrwkv_error *err) {
-    if (!context || (n && !ids) || (n_images && !images))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_feed: a null pointer was given");
+/* What of a prompt belongs to its pictures, and whether it fits. */
+static vr_status check_feed(const vrwkv_context *context, const int32_t *ids, size_t n, vrwkv_features *const *images, size_t n_images,
+                            size_t *places, vr_error *err) {
     const vrwkv_model *model = context->model;
-    size_t places = 0;
-    VR_TRY(vr_check_ids(model, ids, n, err));
-    for (size_t i = 0; i < n; i++) places += ids[i] == VRWKV_IMAGE;
-    if (places > 1) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu pictures in one prompt: this model takes at most one", places);
-    /* the original's data code drops a picture for which the text has no place */
-    if (places != n_images && !(places == 0 && context->manner == VRWKV_ORIGINAL))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%zu pictures given, the prompt has places for %zu", n_images, places);
+    const vr_version *rules = model->config.rules;
+    size_t rows = 0;
+    *places = 0;
+    VR_TRY(vr_check_ids(model, ids, n, n_images, err));
+    for (size_t i = 0; i < n; i++) {
+        *places += ids[i] == VRWKV_IMAGE;
+        rows += rules->row_id && ids[i] == rules->row_id;
+    }
+    size_t most = *places > n_images ? *places : n_images;
+    if (rules->most_pictures && most > (size_t)rules->most_pictures)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu pictures in one prompt: this model takes at most %d", most, rules->most_pictures);
+    bool none = *places == 0 && (rows || (rules->blank == VR_BLANK_ROWS && context->manner == VRWKV_ORIGINAL)); /* the original's data code drops it */
+    bool dummy = *places == 1 && n_images == 0 && rules->blank == VR_BLANK_PICTURE;
+    if (*places != n_images && !none && !dummy)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%zu pictures given, the prompt has places for %zu", n_images, *places);
     for (size_t i = 0; i < n_images; i++)
         if (!images[i] || images[i]->width != model->config.lm.n_embd)
             return vr_fail(err, VRWKV_ERR_ARGUMENT, "picture %zu was encoded by another model (%d wide, expected %d)", i + 1,
                            images[i] ? images[i]->width : 0, model->config.lm.n_embd);
+    return VRWKV_OK;
+}
+
+int64_t vr_left_padding(const vrwkv_model *model, int64_t rows) {
+    int multiple = model->config.n_towers ? model->config.rules->pad_multiple : 0;
+    return multiple ? (multiple - rows % multiple) % multiple : 0;
+}
+
+static vr_status read_padding(vrwkv_context *context, int64_t rows, vr_error *err) {
+    const vrwkv_model *model = context->model;
+    bool pads = context->padding == VRWKV_PAD_ORIGINAL || (context->padding == VRWKV_PAD_BY_MANNER && context->manner == VRWKV_ORIGINAL);
+    int32_t ids[64];
+    int64_t n = pads ? vr_left_padding(model, rows) : 0;
+    for (int64_t i = 0; i < n; i++) ids[i] = model->config.pad_token;
+    return vr_feed(context, ids, (size_t)n, NULL, 0, err);
+}
+
+vrwkv_status vrwkv_feed(vrwkv_context *context, const int32_t *ids, size_t n, vrwkv_features *const *images, size_t n_images,
+                        vrwkv_error *err) {
+    if (!context || (n && !ids) || (n_images && !images))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_feed: a null pointer was given");
+    vrwkv_model *model = context->model;
+    size_t places;
+    vrwkv_features *zero;
+    VR_TRY(check_feed(context, ids, n, images, n_images, &places, err));
+    if (places && n_images == 0) {
+        VR_TRY(vr_zero_picture(model, &zero, err));
+        images = &zero;
+        n_images = 1;
+    }
     __atomic_store_n(&context->cancelled, 0, __ATOMIC_RELAXED);
-    if (places == 0 && context->length == 0 && n && model->config.n_towers && !context->no_blank_image)
-        VR_TRY(read_blank(context, err));
+    if (context->length == 0 && n && model->config.n_towers) {
+        bool blank = places == 0 && model->config.rules->blank == VR_BLANK_ROWS && !context->no_blank_image;
+        if (blank) VR_TRY(read_blank(context, err));
+        VR_TRY(read_padding(context, vr_pieces_rows(model, ids, n, images, n_images), err));
+    }
     return vr_feed(context, ids, n, images, n_images, err);
 }
 
@@ -208,7 +255,7 @@ vrwkv_status vrwkv_feed_text(vrwkv_context *context, const char *text, size_t n,
     size_t count = 0, capacity = 0;
     vr_status status = vr_encode(context->model->vocab, text, n, &ids, &count, &capacity, err);
     __atomic_store_n(&context->cancelled, 0, __ATOMIC_RELAXED);
-    if (status == VRWKV_OK) status = vr_check_ids(context->model, ids, count, err);
+    if (status == VRWKV_OK) status = vr_check_ids(context->model, ids, count, 0, err);
     if (status == VRWKV_OK) status = vr_feed(context, ids, count, NULL, 0, err);
     free(ids);
     return status;
@@ -307,7 +354,7 @@ vrwkv_status vrwkv_score(vrwkv_context *context, const int32_t *ids, size_t n, f
     if (!context || (n && (!ids || !logprobs))) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_score: a null pointer was given");
     if (!context->has_logits)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_score: the conversation is empty, so nothing precedes the ids");
-    VR_TRY(vr_check_ids(context->model, ids, n, err));
+    VR_TRY(vr_check_ids(context->model, ids, n, 0, err));
     for (size_t i = 0; i < n; i++)
         if (ids[i] == VRWKV_IMAGE) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_score: a picture has no probability");
     size_t state = (size_t)context->model->state_floats, vocab = (size_t)context->model->config.lm.n_vocab;

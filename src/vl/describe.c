@@ -7,6 +7,7 @@
 #define LM_PREFIX "rwkv."
 #define VIT_PREFIX "vit."
 #define PROJ_PREFIX "proj."
+#define VTC_PREFIX "vtc."
 
 static const vr_entry *find_key(vr_weights *const *files, int n, const char *prefix, const char *key, vr_weights **file) {
     char name[2 * VR_NAME_SIZE];
@@ -34,7 +35,9 @@ const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *p
         return entry;
     }
     *is_gguf = false;
-    return find_key(files, n, part->prefix, vr_row_name(row->key, layer, name), file);
+    const vr_entry *entry = find_key(files, n, part->prefix, vr_row_name(row->key, layer, name), file);
+    if (!entry && part->else_prefix) entry = find_key(files, n, part->else_prefix, name, file);
+    return entry;
 }
 
 static vr_status measure(vr_weights *const *files, int n, const char *prefix, const vr_measure *rows, int n_rows, void *base,
@@ -107,15 +110,27 @@ static vr_status describe_tower(vr_config *config, const vr_tower_arch *arch, vr
     return VRWKV_OK;
 }
 
+static vr_status describe_projector(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
+    for (int i = 0; vr_projector_at(i); i++) {
+        if (!find_key(files, n, PROJ_PREFIX, vr_projector_at(i)->signature, NULL)) continue;
+        snprintf(config->proj_type, sizeof config->proj_type, "%s", vr_projector_at(i)->type);
+        return VRWKV_OK;
+    }
+    return vr_fail(err, VRWKV_ERR_SHAPE, "the checkpoint has a vision tower but neither '" PROJ_PREFIX "weight' nor '" PROJ_PREFIX
+                                         "o_proj.weight', so no projector");
+}
+
 static vr_status describe_checkpoint(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
     VR_TRY(describe_language(config, files, n, err));
     for (int i = 0; vr_tower_arch_at(i); i++)
         if (find_key(files, n, VIT_PREFIX, vr_tower_arch_at(i)->signature, NULL) && config->n_towers < VR_MAX_TOWERS)
             VR_TRY(describe_tower(config, vr_tower_arch_at(i), files, n, err));
-    if (config->n_towers && !find_key(files, n, PROJ_PREFIX, "weight", NULL))
-        return vr_fail(err, VRWKV_ERR_SHAPE, "the checkpoint has a vision tower but no '" PROJ_PREFIX "weight'");
+    if (config->n_towers) VR_TRY(describe_projector(config, files, n, err));
+    config->n_vtc_layer = count_layers(files, n, "", VTC_PREFIX "blocks.%d.ln1.weight");
     return VRWKV_OK;
 }
+
+#define UNSET (-1)
 
 static void set_defaults(vr_config *config) {
     config->head_size_divisor = 8;
@@ -123,8 +138,7 @@ static void set_defaults(vr_config *config) {
     config->ctx_len = 2048;
     config->stop_token = 261;
     config->grid_size = -1;
-    snprintf(config->scan, sizeof config->scan, "bidirection");
-    snprintf(config->image_position, sizeof config->image_position, "middle");
+    config->pad_token = UNSET;
 }
 
 /* What shapes would have told must stand in a description without shapes. */
@@ -135,6 +149,24 @@ static vr_status check_measured(const vr_measure *rows, int n, const void *base,
         if (value < 1)
             return vr_fail(err, VRWKV_ERR_FORMAT, "the description of %s lacks the size that axis %d of '%s' has", part, rows[i].axis, rows[i].key);
     }
+    return VRWKV_OK;
+}
+
+/* Pooling, projector and compressor fit the towers. */
+static vr_status check_picture(const vr_config *config, vr_error *err) {
+    int side = vr_tower_side(&config->towers[0]);
+    for (int i = 1; i < config->n_towers; i++)
+        if (vr_tower_side(&config->towers[i]) != side || vr_tower_arch_find(config->tower_type[i])->has_class_row)
+            return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s has a grid of %d x %d, the first tower one of %d x %d: their channels cannot stand side by side",
+                           config->tower_type[i], vr_tower_side(&config->towers[i]), vr_tower_side(&config->towers[i]), side, side);
+    if (!vr_projector_find(config->proj_type))
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "projector '%s' is unknown (linear, mlp, gated)", config->proj_type);
+    if (vr_config_image_rows(config) < 1)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "grid_size %d, num_token_per_image %d: no rows of a picture with a grid of %d x %d",
+                       config->grid_size, config->num_token_per_image, side, side);
+    if ((config->rules->rows != VR_ROWS_POOLED) != (config->n_vtc_layer > 0))
+        return vr_fail(err, VRWKV_ERR_SHAPE, "version %s %s a compressor, the checkpoint has one of %d layers", config->rules->name,
+                       config->n_vtc_layer > 0 ? "has no" : "needs", config->n_vtc_layer);
     return VRWKV_OK;
 }
 
@@ -165,9 +197,7 @@ static vr_status check(vr_config *config, vr_error *err) {
                            "tower %s: %d attention heads for a width of %d; say how many with --vit-heads",
                            config->tower_type[i], t->num_attention_heads, t->hidden_size);
     }
-    if (config->n_towers && vr_config_image_rows(config) < 1)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "grid_size %d is larger than the tower's grid of %d", config->grid_size,
-                       config->towers[0].image_size / config->towers[0].patch_size);
+    if (config->n_towers) VR_TRY(check_picture(config, err));
     return VRWKV_OK;
 }
 
@@ -179,16 +209,37 @@ static vr_status apply_stored(vr_config *config, const char *text, size_t n, vr_
     return status;
 }
 
+/* The version's row: as named, else the one with these parts. */
+static vr_status choose_rules(vr_config *config, vr_error *err) {
+    char towers[VR_MAX_TOWERS * 17] = "";
+    for (int i = 0; i < config->n_towers; i++) {
+        size_t at = strlen(towers);
+        snprintf(towers + at, sizeof towers - at, "%s%s", i ? "," : "", config->tower_type[i]);
+    }
+    config->rules = config->version[0] ? vr_version_find(config->version) : NULL;
+    if (config->version[0] && !config->rules && config->n_towers)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "version '%s' is unknown", config->version);
+    if (config->rules && strcmp(config->rules->rwkv, config->rwkv) != 0)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "version %s is a model of RWKV %s, the checkpoint is one of %s", config->version,
+                       config->rules->rwkv, config->rwkv);
+    if (!config->rules) config->rules = vr_version_detect(config->rwkv, towers, config->n_vtc_layer > 0);
+    if (!config->rules) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "RWKV version '%s' is not supported", config->rwkv);
+    snprintf(config->version, sizeof config->version, "%s", config->n_towers ? config->rules->name : "");
+    return VRWKV_OK;
+}
+
 /* What follows from the rest, and the last look at all of it. */
 static vr_status complete(vr_config *config, vr_error *err) {
     if (config->lm.group_norm_eps == 0)
         config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
-    VR_TRY(check(config, err));
-    if (config->n_towers == 0)
-        config->version[0] = 0;
-    else if (!config->version[0])
-        snprintf(config->version, sizeof config->version, "%s", vr_rwkv_arch_find(config->rwkv)->version);
-    return VRWKV_OK;
+    VR_TRY(choose_rules(config, err));
+    const vr_version *rules = config->rules;
+    if (config->n_towers && !config->proj_type[0]) snprintf(config->proj_type, sizeof config->proj_type, "linear");
+    if (!config->scan[0]) snprintf(config->scan, sizeof config->scan, "%s", rules->scan);
+    if (!config->image_position[0]) snprintf(config->image_position, sizeof config->image_position, "%s", rules->image_position);
+    if (config->pad_token == UNSET) config->pad_token = rules->pad_token;
+    if (config->num_token_per_image < 1) config->num_token_per_image = rules->num_token_per_image;
+    return check(config, err);
 }
 
 vr_status vr_config_parse(vr_config *out, const char *json, size_t n, vr_error *err) {
@@ -221,24 +272,40 @@ vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, co
     return VRWKV_OK;
 }
 
+/* Parts in the order of a model file. */
 int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]) {
     const vr_rwkv_arch *arch = vr_rwkv_arch_find(config->rwkv);
     vr_dims lm = {{0}}, projector = {{0}};
     int n = 0;
     vr_rwkv_letters(&lm, arch, &config->lm);
-    parts[n++] = (vr_part){"rwkv", LM_PREFIX, "", vr_rwkv_outer_rows, vr_rwkv_n_outer_rows, 1, NULL, 0, lm, NULL, NULL};
-    parts[n++] = (vr_part){"rwkv", LM_PREFIX, "", arch->rows, arch->n_rows, config->lm.n_layer, NULL, arch->layer_size, lm, NULL, NULL};
+    parts[n++] = (vr_part){.name = "rwkv", .prefix = LM_PREFIX, .gguf_prefix = "", .rows = vr_rwkv_outer_rows,
+                           .n_rows = vr_rwkv_n_outer_rows, .repeat = 1, .dims = lm};
+    parts[n++] = (vr_part){.name = "rwkv", .prefix = LM_PREFIX, .gguf_prefix = "", .rows = arch->rows, .n_rows = arch->n_rows,
+                           .repeat = config->lm.n_layer, .stride = arch->layer_size, .dims = lm};
     projector.size['D' - 'A'] = config->lm.n_embd;
     for (int i = 0; i < config->n_towers; i++) {
         const vr_tower_arch *tower = vr_tower_arch_find(config->tower_type[i]);
-        vr_dims dims = {{0}};
-        vr_tower_letters(&dims, &config->towers[i]);
-        parts[n++] = (vr_part){"vision", VIT_PREFIX, "", tower->outer_rows, tower->n_outer_rows, 1, NULL, 0, dims, NULL, NULL};
-        parts[n++] = (vr_part){"vision", VIT_PREFIX, "", tower->layer_rows, tower->n_layer_rows, config->towers[i].num_hidden_layers,
-                               NULL, tower->layer_size, dims, tower->at_layer, &config->towers[i]};
+        vr_part part = {.name = "vision", .prefix = VIT_PREFIX, .gguf_prefix = "", .repeat = 1};
+        vr_tower_letters(&part.dims, &config->towers[i]);
+        part.rows = tower->outer_rows, part.n_rows = tower->n_outer_rows;
+        parts[n++] = part;
+        part.rows = tower->layer_rows, part.n_rows = tower->n_layer_rows;
+        part.repeat = config->towers[i].num_hidden_layers, part.stride = tower->layer_size;
+        part.at_layer = tower->at_layer, part.from = &config->towers[i];
+        parts[n++] = part;
         projector.size['C' - 'A'] += config->towers[i].hidden_size;
     }
-    if (config->n_towers)
-        parts[n++] = (vr_part){"projector", PROJ_PREFIX, "", vr_projector_rows, vr_projector_n_rows, 1, NULL, 0, projector, NULL, NULL};
+    if (config->n_towers) {
+        const vr_projector_arch *type = vr_projector_find(config->proj_type);
+        parts[n++] = (vr_part){.name = "projector", .prefix = PROJ_PREFIX, .gguf_prefix = "", .rows = type->rows,
+                               .n_rows = type->n_rows, .repeat = 1, .dims = projector};
+    }
+    if (config->n_vtc_layer) {
+        vr_part part = {.name = "compressor", .prefix = VTC_PREFIX, .else_prefix = LM_PREFIX, .gguf_prefix = "vtc.", .repeat = 1, .dims = lm};
+        part.rows = vr_rwkv_norm_rows, part.n_rows = vr_rwkv_n_norm_rows;
+        parts[n++] = part;
+        part.rows = arch->rows, part.n_rows = arch->n_rows, part.repeat = config->n_vtc_layer, part.stride = arch->layer_size;
+        parts[n++] = part;
+    }
     return n;
 }

@@ -47,20 +47,24 @@ vrwkv_status vrwkv_detokenize(const vrwkv_model *model, const int32_t *ids, size
 }
 
 /* The template marks pictures by "<image>" in the question. */
-static vr_status build_prompt(const vrwkv_model *model, const char *question, size_t n_images, vr_prompt *prompt, vr_error *err) {
-    const char *version = model->config.version[0] ? model->config.version : model->lm.arch->version;
+static vr_status build_prompt(const vrwkv_model *model, const char *question, size_t n_images, bool dummy, vr_prompt *prompt,
+                              vr_error *err) {
+    const char *version = model->config.rules->prompt;
     const vr_template *rules = vr_template_find(version);
     static const char mark[] = "<image>\n";
-    vr_position position = VR_IMAGE_FIRST;
+    vr_prompt_options how = {.has_image = n_images > 0, .dummy = dummy && model->config.n_towers};
+    size_t most = (size_t)model->config.rules->most_pictures;
     if (!rules) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "no prompt rules for version '%s' (known: %s)", version, vr_template_names());
-    vr_position_parse(model->config.image_position, &position);
-    size_t n = strlen(question), lead = n_images ? sizeof mark - 1 : 0;
+    if (most && n_images > most)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu pictures in one prompt: this model takes at most %zu", n_images, most);
+    vr_position_parse(model->config.image_position, &how.position);
+    size_t n = strlen(question), lead = n_images * (sizeof mark - 1);
     char *value = vr_alloc(n + lead + 1, 1);
     if (!value) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    memcpy(value, mark, lead);
+    for (size_t i = 0; i < n_images; i++) memcpy(value + i * (sizeof mark - 1), mark, sizeof mark - 1);
     memcpy(value + lead, question, n);
     vr_turn turns[2] = {{"human", value}, {"gpt", ""}};
-    vr_status status = vr_prompt_build(prompt, rules, model->vocab, turns, 2, n_images > 0, position, 0, err);
+    vr_status status = vr_prompt_build(prompt, rules, model->vocab, turns, 2, &how, err);
     free(value);
     return status;
 }
@@ -69,10 +73,9 @@ vrwkv_status vrwkv_prompt(const vrwkv_model *model, const char *question, size_t
                           size_t *count, vrwkv_error *err) {
     if (!model || !question || (capacity && !ids) || !count)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_prompt: a null pointer was given");
-    if (n_images > 1) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu pictures in one prompt: this model takes at most one", n_images);
     vr_prompt prompt = {0};
     VR_TRY(needs_vocab(model, err));
-    VR_TRY(build_prompt(model, question, n_images, &prompt, err));
+    VR_TRY(build_prompt(model, question, n_images, true, &prompt, err));
     give_ids(prompt.ids, prompt.n, ids, capacity, count);
     vr_prompt_free(&prompt);
     return VRWKV_OK;
@@ -80,10 +83,10 @@ vrwkv_status vrwkv_prompt(const vrwkv_model *model, const char *question, size_t
 
 vrwkv_status vrwkv_ask(vrwkv_context *context, const char *question, vrwkv_features *const *images, size_t n_images, vrwkv_error *err) {
     if (!context || !question) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_ask: a null pointer was given");
-    if (n_images > 1) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu pictures in one prompt: this model takes at most one", n_images);
     vr_prompt prompt = {0};
     VR_TRY(needs_vocab(context->model, err));
-    VR_TRY(build_prompt(context->model, question, n_images, &prompt, err));
+    bool first = context->length == 0 && !context->no_blank_image;
+    VR_TRY(build_prompt(context->model, question, n_images, first, &prompt, err));
     vr_status status = vrwkv_feed(context, prompt.ids, prompt.n, images, n_images, err);
     vr_prompt_free(&prompt);
     return status;

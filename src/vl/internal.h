@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define VR_MOST_REGIONS 4096 /* of one picture */
+
 /* Scratch memory of one running call; kept by the model for the next. */
 typedef struct vr_workspace {
     vr_arena arena;
@@ -25,15 +27,17 @@ struct vrwkv_model {
     vr_rwkv lm;
     vr_tower towers[VR_MAX_TOWERS];
     vr_projector projector;
+    vr_rwkv vtc; /* blocks of the compressor, where there is one */
     const vr_scan *scan;
     vr_vocab *own_vocab;
     const vr_vocab *vocab;
     vr_pool *pool;
     const vr_kernels *kernels;
     int64_t state_floats;
-    pthread_mutex_t lock; /* of the two below */
+    pthread_mutex_t lock; /* of the three below */
     vr_workspace *spare;
     float *blank_state; /* after the blank image's rows, computed once */
+    vrwkv_features *zero_picture; /* encoded once, likewise */
 };
 
 struct vrwkv_features {
@@ -47,6 +51,7 @@ struct vrwkv_context {
     vrwkv_model *model;
     vrwkv_manner manner;
     bool no_blank_image, has_logits;
+    vrwkv_padding padding;
     uint64_t length;
     vrwkv_sampling sampling;
     vr_rng rng;
@@ -65,18 +70,32 @@ void vr_workspace_put(vrwkv_model *model, vr_workspace *workspace);
 vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cancel, vr_error *err);
 
 /* ---- encode.c ---- */
-/* Pixels to projected rows in the run's arena; emits vision and image. */
-vr_tensor *vr_encode_pixels(vr_run *run, vrwkv_model *model, const float *pixels, vrwkv_trace_fn trace, void *user);
+/* A picture to projected rows in the run's arena; emits pixels, vision, image and what is between,
+ * `index` being the picture's number in names, -1 where it is the only one. */
+vr_tensor *vr_encode_picture(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace,
+                             void *user);
 /* An activation to a trace callback as it stands. */
 void vr_emit(vrwkv_trace_fn trace, void *user, const char *name, const vr_tensor *value);
+/* Rows as features of this model, the caller's. */
+vr_status vr_features_make(const vrwkv_model *model, int rows, int width, const float *data, vrwkv_features **out, vr_error *err);
+/* The features of the zero picture, the model's; encoded at the first call. */
+vr_status vr_zero_picture(vrwkv_model *model, vrwkv_features **out, vr_error *err);
 /* Rows of a picture that the scan permutes: all but the class row. */
 int64_t vr_scanned_rows(const vrwkv_model *model, int64_t image_rows);
 /* Copies a picture's rows to where they enter the sequence, in the scan's input order. */
 vr_status vr_place_image(const vrwkv_model *model, const vr_scan *scan, float *to, const float *rows, int64_t n, vr_error *err);
 
 /* ---- context.c ---- */
-/* As vrwkv_feed without the blank image in front. */
+/* As vrwkv_feed without the blank image or padding in front. */
 vr_status vr_feed(vrwkv_context *context, const int32_t *ids, size_t n, vrwkv_features *const *images, size_t n_images,
                   vr_error *err);
-vr_status vr_check_ids(const vrwkv_model *model, const int32_t *ids, size_t n, vr_error *err);
+/* n_images: ids that stand for rows of pictures are allowed where there are any. */
+vr_status vr_check_ids(const vrwkv_model *model, const int32_t *ids, size_t n, size_t n_images, vr_error *err);
+/* Rows that the original puts in front of a prompt of `rows` rows. */
+int64_t vr_left_padding(const vrwkv_model *model, int64_t rows);
+
+/* ---- compress.c ---- */
+/* Projected rows of all regions [n,D] -> [tokens,D]: blocks over the rows, odd layers backwards, then the
+ * mean over equal parts. src: VisualRWKV v7.03 src/model.py */
+vr_tensor *vr_compress(vr_run *run, const vrwkv_model *model, vr_tensor *rows, int tokens, vr_tensor **blocks_out);
 #endif

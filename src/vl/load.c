@@ -134,7 +134,18 @@ vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err) {
         parts[n++].weights = tower->outer;
         parts[n++].weights = tower->layers;
     }
-    if (model->config.n_towers) parts[n++].weights = &model->projector;
+    if (model->config.n_towers) {
+        model->projector.arch = vr_projector_find(model->config.proj_type);
+        parts[n++].weights = &model->projector;
+    }
+    if (model->config.n_vtc_layer) {
+        model->vtc = (vr_rwkv){.arch = arch, .dims = model->config.lm};
+        model->vtc.dims.n_layer = model->config.n_vtc_layer;
+        model->vtc.layers = vr_alloc((size_t)model->config.n_vtc_layer, arch->layer_size);
+        if (!model->vtc.layers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+        parts[n++].weights = &model->vtc;
+        parts[n++].weights = model->vtc.layers;
+    }
     return VRWKV_OK;
 }
 

@@ -49,6 +49,7 @@ static void fill_info(vrwkv_model *model) {
     info->n_vocab = c->lm.n_vocab;
     info->head_size = c->lm.head_size;
     info->image_tokens = vr_config_image_rows(c);
+    info->most_images = c->rules->most_pictures;
     info->ctx_len = c->ctx_len;
     info->stop_token = c->stop_token;
     info->pad_token = c->pad_token;
@@ -164,12 +165,14 @@ void vrwkv_model_close(vrwkv_model *model) {
     for (size_t i = 0; i < model->n_owned; i++) free(model->owned[i]);
     free(model->owned);
     free(model->lm.layers);
+    free(model->vtc.layers);
     for (int i = 0; i < VR_MAX_TOWERS; i++) {
         free(model->towers[i].outer);
         free(model->towers[i].layers);
     }
     vr_vocab_free(model->own_vocab);
     free(model->blank_state);
+    vrwkv_features_free(model->zero_picture);
     free(model->config_json);
     for (int i = 0; i < model->n_files; i++) vr_weights_close(model->files[i]);
     pthread_mutex_destroy(&model->lock);

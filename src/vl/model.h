@@ -13,17 +13,32 @@ vr_status vr_model_open(const char *path, const vrwkv_model_options *options, co
 vr_status vr_model_random(const char *json, vr_dtype type, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err);
 const vr_config *vr_model_config(const vrwkv_model *model);
 const vr_vocab *vr_model_vocab(const vrwkv_model *model); /* NULL: the model has none */
-/* File -> normalised pixels [3,S,S] of tower t; heap, the caller's. */
-vr_status vr_model_pixels(vrwkv_model *model, int tower, const vr_image *image, float **pixels, vr_error *err);
+
+/* One picture as the towers want it: for each of them [regions, 3, S, S], heap. */
+typedef struct vr_picture {
+    int regions;
+    float *pixels[VR_MAX_TOWERS];
+} vr_picture;
+
+/* Cuts (where the version does), resizes and normalises; the caller's, vr_picture_free. */
+vr_status vr_model_picture(const vrwkv_model *model, const vr_image *image, vr_picture *out, vr_error *err);
+/* The pixels in a file: tensors `pixels.NAME` of each tower, or `pixels` of the only one; f32 or f16,
+ * [3,S,S], with a leading axis of regions where the version cuts pictures. */
+vr_status vr_model_given_picture(const vrwkv_model *model, const vr_weights *file, vr_picture *out, vr_error *err);
+vr_status vr_model_zero_picture(const vrwkv_model *model, vr_picture *out, vr_error *err);
+void vr_picture_free(vr_picture *picture);
+vr_status vr_model_encode(vrwkv_model *model, const vr_picture *picture, vrwkv_features **out, vr_error *err);
 
 /* ---- the original's way, for comparison: assembles the whole sequence, runs it from the empty state ---- */
 
 typedef struct vr_original_input {
-    const int32_t *ids; /* with VRWKV_IMAGE at a picture */
+    const int32_t *ids; /* with VRWKV_IMAGE at a picture, or an id for each of its rows (v7) */
     size_t n;
-    const float *pixels; /* [3,S,S] of the picture; NULL: the zero picture */
-    const char *scan;    /* NULL: the model's */
-    /* without a VRWKV_IMAGE among the ids the image rows are zero and stand in front */
+    const vr_picture *pictures; /* in the order of their places; none: the zero picture at each place */
+    size_t n_pictures;
+    const char *scan; /* NULL: the model's */
+    vrwkv_padding padding;
+    /* v5, v6: without a VRWKV_IMAGE among the ids the image rows are zero and stand in front */
 } vr_original_input;
 
 /* Emits pixels, vision, image, x.in, x.0.., logits, all rows of each in one call, through `trace`. */

@@ -1,0 +1,42 @@
+/* What each released VisualRWKV does around its parts: one row per version. Which parts a model has
+ * (RWKV version, towers, projector, compressor) its weights tell; what is done with them stands here.
+ * src: docs/MODEL.md, "Versions"; VisualRWKV v5.1 to v7.04, VisualRWKV-HD. */
+#ifndef VR_VL_VERSION_H
+#define VR_VL_VERSION_H
+#include "base/status.h"
+
+#include <stdbool.h>
+
+/* What a question without a picture is given, as in training. */
+typedef enum vr_blank { VR_BLANK_NONE, VR_BLANK_ROWS /* zero rows in front */, VR_BLANK_PICTURE /* a zero picture, marked in the text */ } vr_blank;
+
+/* How a picture is cut into regions of the tower's size. */
+typedef enum vr_cut { VR_CUT_NONE, VR_CUT_FIT /* least waste */, VR_CUT_FIT_AREA /* least waste, and nearest in area */ } vr_cut;
+
+/* What becomes of the rows of all regions. */
+typedef enum vr_rows_of { VR_ROWS_POOLED /* each region's, one after another */, VR_ROWS_PICTURE /* compressed to one region's number */,
+                          VR_ROWS_REGIONS /* compressed to one region's number times the regions */ } vr_rows_of;
+
+typedef struct vr_version {
+    const char *name;           /* "v7.00" */
+    const char *rwkv, *towers;  /* what tells it: "x070", "dinov2,siglip,sam" */
+    bool compressor;            /* likewise */
+    const char *prompt;         /* whose rules its text follows */
+    const char *scan, *image_position; /* where nothing else is said */
+    vr_blank blank;
+    vr_cut cut;
+    vr_rows_of rows;
+    int most_pictures; /* in one prompt; 0: any number */
+    int pad_multiple;  /* original manner: a prompt is padded on the left to a multiple of it; 0: not */
+    int pad_token;     /* whose embedding pads */
+    int num_token_per_image; /* where nothing else is said; 0: grid_size decides */
+    int32_t row_id;    /* id that stands once for each row of a picture; 0: none */
+    bool trace_out;    /* traces hold x.out, the rows after the last norm */
+} vr_version;
+
+const vr_version *vr_version_find(const char *name); /* NULL: unknown */
+const vr_version *vr_version_at(int index);          /* NULL at the end */
+/* The first row with these parts, towers being types joined by commas; a combination that was never
+ * released takes the first row with the RWKV version. NULL: none. */
+const vr_version *vr_version_detect(const char *rwkv, const char *towers, bool compressor);
+#endif

@@ -1,8 +1,9 @@
-/* Softmax attention over all rows, no mask. First each head's keys are gathered and its values
- * transposed (both then lie densely, as the product's kernel wants its right side); then blocks of
- * query rows of one head are claimed: scores [block, T] exist for one block per thread only.
+/* Softmax attention without mask, over all rows or within windows of a grid. First each head's keys
+ * are gathered and its values transposed (both then lie densely, as the product's kernel wants its
+ * right side); then blocks of query rows of one head are claimed: scores [block, S] exist for one
+ * block per thread only.
  *
- *     y = softmax((q*scale) k^T) v, per head        src: transformers CLIPAttention */
+ *     y = softmax((q*scale) k^T + relative) v, per head    src: transformers CLIPAttention, SAM Attention */
 #include "ops/internal.h"
 
 enum { BLOCK = 48, ALIGN = 16 };
@@ -11,67 +12,112 @@ typedef struct attention_job {
     const vr_kernels *kernels;
     float *y;
     const float *q, *k, *v;
-    float *keys;    /* [H, T, N] */
-    float *values;  /* [H, N, stride] */
-    float *scratch; /* per thread: queries [BLOCK, N], scores [BLOCK, stride] */
-    int64_t T, H, N, stride, blocks;
+    const float *rel_h, *rel_w; /* [2*height-1, N], [2*width-1, N]; NULL: no relative terms */
+    vr_grid window;
+    float *keys;    /* [windows, H, S, N] */
+    float *values;  /* [windows, H, N, stride] */
+    float *scratch; /* per thread: queries [BLOCK, N], scores [BLOCK, stride], relative [height + width] */
+    int64_t windows, S, H, N, stride, blocks, scratch_size; /* S: rows of a window */
     float scale;
 } attention_job;
 
-static void gather_head(void *data, int64_t h, int thread) {
+/* head: of all windows' heads. */
+static void gather_head(void *data, int64_t head, int thread) {
     const attention_job *job = data;
-    int64_t N = job->N, C = job->H * N;
-    float *keys = job->keys + h * job->T * N, *values = job->values + h * N * job->stride;
+    int64_t N = job->N, C = job->H * N, from = head / job->H * job->S * C + head % job->H * N;
+    float *keys = job->keys + head * job->S * N, *values = job->values + head * N * job->stride;
     (void)thread;
-    for (int64_t t = 0; t < job->T; t++) {
-        const float *k = job->k + t * C + h * N, *v = job->v + t * C + h * N;
+    for (int64_t t = 0; t < job->S; t++) {
+        const float *k = job->k + from + t * C, *v = job->v + from + t * C;
         for (int64_t i = 0; i < N; i++) keys[t * N + i] = k[i];
         for (int64_t i = 0; i < N; i++) values[i * job->stride + t] = v[i];
     }
 }
 
+/* The keys of a window's row ky are those of table row qy - ky + height-1: in falling order of ky they
+ * are the `height` rows from qy on; columns likewise. */
+static void add_relative(const attention_job *job, float *scores, const float *q, int64_t t, float *terms) {
+    int64_t height = job->window.height, width = job->window.width, N = job->N;
+    float *down = terms, *across = terms + height;
+    job->kernels->gemm(down, height, q, N, job->rel_h + t / width * N, N, NULL, 1, height, N);
+    job->kernels->gemm(across, width, q, N, job->rel_w + t % width * N, N, NULL, 1, width, N);
+    for (int64_t y = 0; y < height; y++, scores += width)
+        for (int64_t x = 0; x < width; x++) scores[x] += down[height - 1 - y] + across[width - 1 - x];
+}
+
 static void attend_block(void *data, int64_t chunk, int thread) {
     const attention_job *job = data;
-    int64_t h = chunk / job->blocks, first = chunk % job->blocks * BLOCK, T = job->T, N = job->N, C = job->H * N;
-    int64_t n = first + BLOCK <= T ? BLOCK : T - first;
-    float *queries = job->scratch + thread * BLOCK * (N + job->stride), *scores = queries + BLOCK * N;
-    for (int64_t t = 0; t < n; t++) {
-        const float *q = job->q + (first + t) * C + h * N;
-        for (int64_t i = 0; i < N; i++) queries[t * N + i] = q[i] * job->scale;
-    }
-    job->kernels->gemm(scores, job->stride, queries, N, job->keys + h * T * N, N, NULL, n, T, N);
-    for (int64_t t = 0; t < n; t++) job->kernels->softmax(scores + t * job->stride, T);
-    job->kernels->gemm(job->y + first * C + h * N, C, scores, job->stride, job->values + h * N * job->stride, job->stride,
-                       NULL, n, N, T);
+    int64_t S = job->S, N = job->N, C = job->H * N, head = chunk / job->blocks, first = chunk % job->blocks * BLOCK;
+    int64_t n = first + BLOCK <= S ? BLOCK : S - first;
+    int64_t at = (head / job->H * S + first) * C + head % job->H * N; /* of the block's first query in q and y */
+    float *queries = job->scratch + thread * job->scratch_size, *scores = queries + BLOCK * N;
+    float *terms = scores + BLOCK * job->stride;
+    for (int64_t t = 0; t < n; t++)
+        for (int64_t i = 0; i < N; i++) queries[t * N + i] = job->q[at + t * C + i] * job->scale;
+    job->kernels->gemm(scores, job->stride, queries, N, job->keys + head * S * N, N, NULL, n, S, N);
+    for (int64_t t = 0; job->rel_h && t < n; t++)
+        add_relative(job, scores + t * job->stride, job->q + at + t * C, first + t, terms);
+    for (int64_t t = 0; t < n; t++) job->kernels->softmax(scores + t * job->stride, S);
+    job->kernels->gemm(job->y + at, C, scores, job->stride, job->values + head * N * job->stride, job->stride, NULL, n, N, S);
 }
 
 static bool compute(vr_run *run, attention_job *job) {
-    size_t threads = (size_t)vr_pool_threads(run->pool), C = (size_t)(job->H * job->N);
-    job->stride = (job->T + ALIGN - 1) / ALIGN * ALIGN;
-    job->blocks = (job->T + BLOCK - 1) / BLOCK;
-    job->keys = vr_op_memory(run, C * (size_t)job->T, sizeof(float));
-    job->values = vr_op_memory(run, C * (size_t)job->stride, sizeof(float));
-    job->scratch = vr_op_memory(run, threads * BLOCK * (size_t)(job->N + job->stride), sizeof(float));
+    size_t threads = (size_t)vr_pool_threads(run->pool), heads = (size_t)(job->windows * job->H);
+    job->stride = (job->S + ALIGN - 1) / ALIGN * ALIGN;
+    job->blocks = (job->S + BLOCK - 1) / BLOCK;
+    job->scratch_size = BLOCK * (job->N + job->stride) + job->window.height + job->window.width;
+    job->keys = vr_op_memory(run, heads * (size_t)(job->S * job->N), sizeof(float));
+    job->values = vr_op_memory(run, heads * (size_t)(job->stride * job->N), sizeof(float));
+    job->scratch = vr_op_memory(run, threads * (size_t)job->scratch_size, sizeof(float));
     if (!job->keys || !job->values || !job->scratch) return false;
-    vr_pool_run(run->pool, gather_head, job, job->H);
-    vr_pool_run(run->pool, attend_block, job, job->H * job->blocks);
+    vr_pool_run(run->pool, gather_head, job, job->windows * job->H);
+    vr_pool_run(run->pool, attend_block, job, job->windows * job->H * job->blocks);
     return true;
 }
 
-vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale) {
-    if (!q || !k || !v || !vr_op_start(run)) return NULL;
-    if (!vr_op_is_rows(run, "attention", "q", q) || !vr_op_is_like(run, "attention", "k", k, q) ||
-        !vr_op_is_like(run, "attention", "v", v, q))
-        return NULL;
-    int64_t T = q->shape[0], C = q->shape[1];
-    if (heads < 1 || C % heads != 0)
-        return vr_op_fail(run, VRWKV_ERR_SHAPE, "attention: %d heads of %lld channels, expected a divisor", heads, (long long)C);
-    vr_tensor *y = vr_new2(run, T, C);
+static bool inputs_fit(vr_run *run, const char *op, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads) {
+    if (!vr_op_is_rows(run, op, "q", q) || !vr_op_is_like(run, op, "k", k, q) || !vr_op_is_like(run, op, "v", v, q)) return false;
+    if (heads >= 1 && q->shape[1] % heads == 0) return true;
+    vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: %d heads of %lld channels, expected a divisor", op, heads, (long long)q->shape[1]);
+    return false;
+}
+
+/* Rows of all windows; the job's relative terms and window are set. */
+static vr_tensor *attend(vr_run *run, attention_job *job, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v) {
+    vr_tensor *y = vr_new2(run, q->shape[0], q->shape[1]);
     if (!y) return NULL;
-    attention_job job = {.kernels = run->kernels, .y = y->data, .q = q->data, .k = k->data, .v = v->data,
-                         .T = T, .H = heads, .N = C / heads, .scale = scale};
+    job->kernels = run->kernels;
+    job->y = y->data, job->q = q->data, job->k = k->data, job->v = v->data;
     size_t mark = vr_arena_mark(run->arena);
-    bool done = compute(run, &job);
+    bool done = compute(run, job);
     vr_arena_release(run->arena, mark);
     return done ? y : NULL;
+}
+
+vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale) {
+    if (!q || !k || !v || !vr_op_start(run) || !inputs_fit(run, "attention", q, k, v, heads)) return NULL;
+    attention_job job = {.windows = 1, .S = q->shape[0], .H = heads, .N = q->shape[1] / heads, .scale = scale};
+    return attend(run, &job, q, k, v);
+}
+
+static bool table_fits(vr_run *run, const char *name, const vr_tensor *table, int64_t size, int64_t N) {
+    if (!vr_op_is_rows(run, "attention_2d", name, table)) return false;
+    if (table->shape[0] == 2 * size - 1 && table->shape[1] == N) return true;
+    vr_op_fail(run, VRWKV_ERR_SHAPE, "attention_2d: %s is [%lld, %lld], expected [%lld, %lld] for a side of %lld", name,
+               (long long)table->shape[0], (long long)table->shape[1], (long long)(2 * size - 1), (long long)N, (long long)size);
+    return false;
+}
+
+vr_tensor *vr_attention_2d(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale,
+                           vr_grid window, const vr_tensor *rel_h, const vr_tensor *rel_w) {
+    if (!q || !k || !v || !rel_h || !rel_w || !vr_op_start(run) || !inputs_fit(run, "attention_2d", q, k, v, heads)) return NULL;
+    int64_t T = q->shape[0], N = q->shape[1] / heads;
+    if (window.height < 1 || window.width < 1 || window.height > T || window.width > T || T % (window.height * window.width))
+        return vr_op_fail(run, VRWKV_ERR_SHAPE, "attention_2d: %lld rows, expected a multiple of windows of %lld x %lld",
+                          (long long)T, (long long)window.height, (long long)window.width);
+    if (!table_fits(run, "rel_h", rel_h, window.height, N) || !table_fits(run, "rel_w", rel_w, window.width, N)) return NULL;
+    int64_t S = window.height * window.width;
+    attention_job job = {.rel_h = rel_h->data, .rel_w = rel_w->data, .window = window, .windows = T / S, .S = S,
+                         .H = heads, .N = N, .scale = scale};
+    return attend(run, &job, q, k, v);
 }

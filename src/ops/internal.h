@@ -17,6 +17,8 @@ bool vr_op_is_rows(vr_run *run, const char *op, const char *name, const vr_tenso
 bool vr_op_is_vector(vr_run *run, const char *op, const char *name, const vr_tensor *x, int64_t C);    /* f32, C in all */
 bool vr_op_is_like(vr_run *run, const char *op, const char *name, const vr_tensor *x, const vr_tensor *like);
 bool vr_op_is_readable(vr_run *run, const char *op, const char *name, const vr_tensor *w);             /* any stored type */
+/* Rows f32 [height*width, C], both sides at least 1. */
+bool vr_op_is_grid(vr_run *run, const char *op, const vr_tensor *x, vr_grid grid);
 /* The spans lie one after another and cover exactly the T rows. */
 bool vr_op_spans_cover(vr_run *run, const char *op, const vr_span *spans, int n_spans, int64_t T);
 

@@ -41,6 +41,9 @@ vr_tensor *vr_rows(vr_run *run, vr_tensor *x, int64_t start, int64_t n);
  * rows; what came before is in the sequence's state. */
 typedef struct vr_span { int64_t start, length; } vr_span;
 
+/* Who is shown the named activations of a forward pass, each after the step that has the name. */
+typedef void (*vr_watch_fn)(void *user, const char *name, const vr_tensor *value);
+
 /* y[n,C] = table[ids[i]]; table [V,C]. */
 vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int64_t n);
 /* y[T,O] = x[T,I] w[O,I]^T + b[O]; b may be NULL. src: nn.Linear */
@@ -68,14 +71,40 @@ vr_tensor *vr_wkv6(vr_run *run, const vr_tensor *r, const vr_tensor *k, const vr
                    const vr_tensor *u, const vr_span *spans, float *const *states, int n_spans);
 /* Softmax attention without mask over all T rows: q,k,v [T,C] in H heads; q*scale first. */
 vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale);
-/* Convolution with kernel = stride = patch, no padding: pixels [3,S,S], w [C,3,P,P], b [C] or NULL ->
- * [side*side, C], side = S/P, row by row (pixels left over at the right and bottom are dropped). */
-vr_tensor *vr_patch_embed(vr_run *run, const vr_tensor *pixels, const vr_tensor *w, const vr_tensor *b);
-/* x rows then y rows. */
-vr_tensor *vr_concat_rows(vr_run *run, const vr_tensor *x, const vr_tensor *y);
 /* y[i] = x[order[i]] for the T rows; order is a permutation. */
 vr_tensor *vr_permute_rows(vr_run *run, const vr_tensor *x, const int32_t *order);
+/* x rows then y rows. */
+vr_tensor *vr_concat_rows(vr_run *run, const vr_tensor *x, const vr_tensor *y);
+/* y[t] = parts[0][t], parts[1][t], ... side by side: [T,C_0], [T,C_1], ... -> [T, C_0 + C_1 + ...]. */
+vr_tensor *vr_concat_columns(vr_run *run, const vr_tensor *const *parts, int n);
+
+/* ---- pictures: the T = height*width rows of a tensor [T,C] are a grid, row by row ------------- */
+
+typedef struct vr_grid { int64_t height, width; } vr_grid;
+
+/* Convolution with kernel = stride = patch, no padding: pixels [3,H,W], w [C,3,P,P], b [C] or NULL ->
+ * grid of H/P x W/P (pixels left over at the right and bottom are dropped). */
+vr_tensor *vr_patch_embed(vr_run *run, const vr_tensor *pixels, const vr_tensor *w, const vr_tensor *b);
+/* y[p,o] = sum over c,dy,dx of w[o,c,dy,dx] x[p + (dy-1, dx-1), c], zeros beyond the edge: w [O,C,3,3],
+ * no bias. src: nn.Conv2d(kernel 3, padding 1) */
+vr_tensor *vr_conv3x3(vr_run *run, const vr_tensor *x, vr_grid grid, const vr_tensor *w);
+/* The grid, with zeros below and to the right up to multiples of `window`, cut into windows: their
+ * window*window rows each, window after window, row by row. src: SAM window_partition */
+vr_tensor *vr_window_partition(vr_run *run, const vr_tensor *x, vr_grid grid, int window);
+/* Back, without the rows of the padding. src: SAM window_unpartition */
+vr_tensor *vr_window_merge(vr_run *run, const vr_tensor *x, vr_grid grid, int window);
+/* vr_attention within each window: rows lie as vr_window_partition puts them, T is a multiple of
+ * window.height*window.width. The logit of query (qy,qx) and key (ky,kx) is
+ *     (q*scale).k + q.rel_h[qy - ky + height-1] + q.rel_w[qx - kx + width-1],  q unscaled in the last two,
+ * rel_h [2*height-1, N], rel_w [2*width-1, N] for all heads. src: SAM add_decomposed_rel_pos */
+vr_tensor *vr_attention_2d(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale,
+                           vr_grid window, const vr_tensor *rel_h, const vr_tensor *rel_w);
+/* y[(i,j), c*4 + dy*2 + dx] = x[(2i+dy, 2j+dx), c]; both sides even. src: F.pixel_unshuffle(2) */
+vr_tensor *vr_pixel_unshuffle(vr_run *run, const vr_tensor *x, vr_grid grid);
 /* Mean over kernel x kernel cells with that stride of a grid [side*side, C]; cells cut by the edge are
  * dropped: out side o = (side - kernel)/stride + 1. src: F.avg_pool2d */
 vr_tensor *vr_avg_pool(vr_run *run, const vr_tensor *x, int side, int kernel, int stride);
+/* Cell i of n along an axis of `size` is the mean of floor(i*size/n) .. ceil((i+1)*size/n)-1; cells may
+ * overlap. One axis alone: a grid of width 1. src: F.adaptive_avg_pool2d, adaptive_avg_pool1d */
+vr_tensor *vr_adaptive_pool(vr_run *run, const vr_tensor *x, vr_grid grid, vr_grid out);
 #endif

@@ -6,35 +6,36 @@
 
 static bool shapes_fit(vr_run *run, const vr_tensor *pixels, const vr_tensor *w) {
     char text1[96], text2[96];
-    if (pixels->dtype == VR_F32 && pixels->ndim == 3 && pixels->data && pixels->shape[1] == pixels->shape[2] && w->ndim == 4 &&
-        w->shape[1] == pixels->shape[0] && w->shape[2] == w->shape[3] && w->shape[2] > 0)
+    if (pixels->dtype == VR_F32 && pixels->ndim == 3 && pixels->data && w->ndim == 4 && w->shape[1] == pixels->shape[0] &&
+        w->shape[2] == w->shape[3] && w->shape[2] > 0)
         return true;
-    vr_op_fail(run, VRWKV_ERR_SHAPE, "patch_embed: pixels are %s %s and w is %s, expected f32 [3, size, size] and [C, 3, P, P]",
+    vr_op_fail(run, VRWKV_ERR_SHAPE, "patch_embed: pixels are %s %s and w is %s, expected f32 [3, height, width] and [C, 3, P, P]",
                vr_dtype_of(pixels->dtype)->name, vr_shape_text(pixels->ndim, pixels->shape, text1, sizeof text1),
                vr_shape_text(w->ndim, w->shape, text2, sizeof text2));
     return false;
 }
 
-static void cut_patches(float *rows, const float *pixels, int64_t channels, int64_t size, int64_t side, int64_t P) {
-    for (int64_t py = 0; py < side; py++)
-        for (int64_t px = 0; px < side; px++)
+static void cut_patches(float *rows, const vr_tensor *pixels, int64_t P) {
+    int64_t channels = pixels->shape[0], height = pixels->shape[1], width = pixels->shape[2];
+    for (int64_t py = 0; py < height / P; py++)
+        for (int64_t px = 0; px < width / P; px++)
             for (int64_t c = 0; c < channels; c++)
                 for (int64_t y = 0; y < P; y++, rows += P)
-                    memcpy(rows, pixels + (c * size + py * P + y) * size + px * P, (size_t)P * sizeof(float));
+                    memcpy(rows, (const float *)pixels->data + (c * height + py * P + y) * width + px * P, (size_t)P * sizeof(float));
 }
 
 vr_tensor *vr_patch_embed(vr_run *run, const vr_tensor *pixels, const vr_tensor *w, const vr_tensor *b) {
     if (!pixels || !w || !vr_op_start(run)) return NULL;
     if (!vr_op_is_readable(run, "patch_embed", "w", w) || !shapes_fit(run, pixels, w)) return NULL;
     int64_t C = w->shape[0], channels = w->shape[1], P = w->shape[2], I = channels * P * P;
-    int64_t size = pixels->shape[1], side = size / P, T = side * side;
+    int64_t T = pixels->shape[1] / P * (pixels->shape[2] / P);
     if (b && !vr_op_is_vector(run, "patch_embed", "b", b, C)) return NULL;
     vr_tensor *y = vr_new2(run, T, C);
     if (!y) return NULL;
     size_t mark = vr_arena_mark(run->arena);
     float *rows = vr_op_memory(run, (size_t)(T * I), sizeof(float));
     if (!rows) return NULL;
-    cut_patches(rows, pixels->data, channels, size, side, P);
+    cut_patches(rows, pixels, P);
     vr_matmul m = {.y = y->data, .x = rows, .w = w->data, .bias = b ? b->data : NULL, .type = w->dtype,
                    .y_stride = C, .x_stride = I, .groups = 1, .T = T, .O = C, .I = I};
     bool done = vr_op_matmul(run, &m);

@@ -1,4 +1,4 @@
-/* Operations that move or average whole rows. */
+/* Operations that move whole rows. */
 #include "ops/internal.h"
 
 #include <string.h>
@@ -17,6 +17,29 @@ vr_tensor *vr_concat_rows(vr_run *run, const vr_tensor *x, const vr_tensor *y) {
     return z;
 }
 
+vr_tensor *vr_concat_columns(vr_run *run, const vr_tensor *const *parts, int n) {
+    int64_t C = 0, at = 0;
+    if (n < 1) return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "concat_columns: %d parts, expected at least 1", n);
+    for (int i = 0; i < n; i++)
+        if (!parts[i]) return NULL;
+    if (!vr_op_start(run)) return NULL;
+    for (int i = 0; i < n; i++) {
+        if (!vr_op_is_rows(run, "concat_columns", "a part", parts[i])) return NULL;
+        if (parts[i]->shape[0] != parts[0]->shape[0])
+            return vr_op_fail(run, VRWKV_ERR_SHAPE, "concat_columns: part %d has %lld rows, expected %lld as the first", i,
+                              (long long)parts[i]->shape[0], (long long)parts[0]->shape[0]);
+        C += parts[i]->shape[1];
+    }
+    int64_t T = parts[0]->shape[0];
+    vr_tensor *y = vr_new2(run, T, C);
+    for (int i = 0; y && i < n; at += parts[i++]->shape[1]) {
+        int64_t columns = parts[i]->shape[1];
+        for (int64_t t = 0; t < T; t++)
+            memcpy((float *)y->data + t * C + at, (const float *)parts[i]->data + t * columns, (size_t)columns * sizeof(float));
+    }
+    return y;
+}
+
 vr_tensor *vr_permute_rows(vr_run *run, const vr_tensor *x, const int32_t *order) {
     if (!x || !order || !vr_op_start(run) || !vr_op_is_rows(run, "permute_rows", "x", x)) return NULL;
     int64_t T = x->shape[0], C = x->shape[1];
@@ -27,33 +50,5 @@ vr_tensor *vr_permute_rows(vr_run *run, const vr_tensor *x, const int32_t *order
                               (int)order[t], (long long)T - 1);
         memcpy((float *)y->data + t * C, (const float *)x->data + order[t] * C, (size_t)C * sizeof(float));
     }
-    return y;
-}
-
-static void average_cell(float *y, const float *x, int64_t C, int side, int kernel) {
-    float area = (float)kernel * (float)kernel;
-    for (int64_t i = 0; i < C; i++) y[i] = 0.0f;
-    for (int ky = 0; ky < kernel; ky++)
-        for (int kx = 0; kx < kernel; kx++) {
-            const float *row = x + ((int64_t)ky * side + kx) * C;
-            for (int64_t i = 0; i < C; i++) y[i] += row[i];
-        }
-    for (int64_t i = 0; i < C; i++) y[i] /= area;
-}
-
-vr_tensor *vr_avg_pool(vr_run *run, const vr_tensor *x, int side, int kernel, int stride) {
-    if (!x || !vr_op_start(run) || !vr_op_is_rows(run, "avg_pool", "x", x)) return NULL;
-    int64_t C = x->shape[1];
-    if (side < 1 || x->shape[0] != (int64_t)side * side || kernel < 1 || kernel > side || stride < 1)
-        return vr_op_fail(run, VRWKV_ERR_SHAPE,
-                          "avg_pool: x is [%lld, %lld], side %d, kernel %d, stride %d; expected [side*side, channels], "
-                          "kernel 1 to side, stride at least 1",
-                          (long long)x->shape[0], (long long)C, side, kernel, stride);
-    int out = (side - kernel) / stride + 1;
-    vr_tensor *y = vr_new2(run, (int64_t)out * out, C);
-    for (int cy = 0; y && cy < out; cy++)
-        for (int cx = 0; cx < out; cx++)
-            average_cell((float *)y->data + ((int64_t)cy * out + cx) * C,
-                         (const float *)x->data + ((int64_t)cy * stride * side + (int64_t)cx * stride) * C, C, side, kernel);
     return y;
 }

@@ -120,6 +120,17 @@ bool vr_op_is_readable(vr_run *run, const char *op, const char *name, const vr_t
     return false;
 }
 
+bool vr_op_is_grid(vr_run *run, const char *op, const vr_tensor *x, vr_grid grid) {
+    const int64_t limit = (int64_t)1 << 30;
+    if (!vr_op_is_rows(run, op, "x", x)) return false;
+    if (grid.height > 0 && grid.width > 0 && grid.height < limit && grid.width < limit &&
+        x->shape[0] == grid.height * grid.width)
+        return true;
+    vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: x has %lld rows, expected those of a grid of %lld x %lld", op,
+               (long long)x->shape[0], (long long)grid.height, (long long)grid.width);
+    return false;
+}
+
 bool vr_op_spans_cover(vr_run *run, const char *op, const vr_span *spans, int n_spans, int64_t T) {
     int64_t at = 0;
     for (int i = 0; i < n_spans; i++) {

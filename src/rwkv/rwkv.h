@@ -58,9 +58,6 @@ void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims
 
 int64_t vr_rwkv_state_floats(const vr_rwkv *model);
 
-/* A named activation of T rows; called after each step that has a name. */
-typedef void (*vr_watch_fn)(void *user, const char *name, const vr_tensor *value);
-
 /* x [T,D] embedded rows before ln0 -> residual stream after the last block, in natural order. The
  * result lives in the arena; x is left as it was. watch (may be NULL) sees "x.in", "x.0", ... */
 vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,

@@ -126,13 +126,18 @@ static double tower_flops(const vr_tower_dims *t) {
 
 static vr_status bench_vision(bench *b, vr_error *err) {
     double times[16];
-    for (int i = 0; i < b->repeats; i++) {
+    vr_picture picture;
+    VR_TRY(vr_model_zero_picture(b->model, &picture, err));
+    vr_status status = VRWKV_OK;
+    for (int i = 0; i < b->repeats && status == VRWKV_OK; i++) {
         vrwkv_features *features;
         double start = vr_seconds();
-        VR_TRY(vrwkv_encode_pixels(b->model, NULL, NULL, NULL, &features, err));
+        status = vr_model_encode(b->model, &picture, &features, err);
         times[i] = vr_seconds() - start;
-        vrwkv_features_free(features);
+        if (status == VRWKV_OK) vrwkv_features_free(features);
     }
+    vr_picture_free(&picture);
+    VR_TRY(status);
     double seconds = median(times, b->repeats), flops = tower_flops(&vr_model_config(b->model)->towers[0]);
     add_phase(b, "vision", seconds, vrwkv_model_info(b->model)->image_tokens, flops / seconds / 1e9 / b->limits.f32_gflops, "f32_gflops");
     return VRWKV_OK;

@@ -33,10 +33,11 @@ vr_status vr_image_resize_crop(vr_image *out, const vr_image *in, int width, int
                                int top, int crop_width, int crop_height, vr_error *err);
 vr_status vr_image_resize(vr_image *out, const vr_image *in, int width, int height, vr_filter filter, vr_error *err);
 
-/* The grid of region x region pixels that a picture is brought to (Lanczos) before it is cut: of the two
+/* The grid of regions that a picture is brought to (Lanczos) before it is cut: of the two
  * sizes around its own on each axis the one with the least waste, |w*h - area of the picture scaled into
  * it|; with match_area (v7.03, v7.04) |w*h - width*height| is added. src: docs/MODEL.md, "Regions" */
-void vr_image_region_grid(int width, int height, int region, bool match_area, int *columns, int *rows);
+void vr_image_region_grid(int width, int height, int region_width, int region_height, bool match_area, int *columns,
+                          int *rows);
 
 /* How a tower wants its pixels. */
 typedef struct vr_preprocess {

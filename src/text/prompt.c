@@ -297,12 +297,13 @@ static vr_status put_turn_text(builder *b, const vr_turn *turn) {
         VR_TRY(append_text(&b->text, image_word, b->err));
         VR_TRY(append(&b->text, "\n", 1, b->err));
     }
+    size_t value = b->text.n;
     if (b->marked && has_word(turn->value)) {
         VR_TRY(b->rules->put_marked(b, turn));
     } else {
         VR_TRY(append_text(&b->text, turn->value, b->err));
-        strip(&b->text, from);
-        collapse(&b->text, from);
+        strip(&b->text, value);
+        collapse(&b->text, value);
     }
     if (b->text.n > from) return append(&b->text, "\n\n", 2, b->err);
     b->text.data[--b->text.n] = 0; /* an answer is to come: no space, no end */

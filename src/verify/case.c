@@ -27,6 +27,7 @@ typedef struct runner_row {
 static const runner_row kinds[] = {
     {.kind = "infer", .run = vr_verify_infer},
     {.kind = "preprocess", .run = vr_verify_preprocess},
+    {.kind = "data", .run = vr_verify_data},
     {.kind = "note", .reason = "a note: nothing to run", .harmless = true},
     {.kind = "infer-batch", .reason = UNSUPPORTED},
     {.kind = "text-state", .reason = UNSUPPORTED},
@@ -34,7 +35,6 @@ static const runner_row kinds[] = {
     {.kind = "resample", .reason = UNSUPPORTED},
     {.kind = "train", .reason = UNSUPPORTED},
     {.kind = "train-dataset", .reason = UNSUPPORTED},
-    {.kind = "data", .reason = UNSUPPORTED},
     {.kind = "score", .reason = UNSUPPORTED},
     {.kind = "normalise", .reason = UNSUPPORTED},
     {.kind = "rank", .reason = UNSUPPORTED},

@@ -64,6 +64,7 @@ typedef struct vr_case {
 typedef vr_status (*vr_run_fn)(vr_verify *verify, const vr_case *item, vr_error *err);
 
 vr_status vr_verify_infer(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_data(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_preprocess(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_tokenizer(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_prompts(vr_verify *verify, const vr_case *item, vr_error *err);

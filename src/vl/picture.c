@@ -45,7 +45,7 @@ static vr_status put_region(const vrwkv_model *model, const vr_image *image, int
 /* Regions have the first tower's size. */
 static vr_status cut_picture(const vrwkv_model *model, const vr_image *image, vr_picture *out, vr_error *err) {
     int side = model->towers[0].dims.image_size, columns, rows;
-    vr_image_region_grid(image->width, image->height, side, model->config.rules->cut == VR_CUT_FIT_AREA, &columns, &rows);
+    vr_image_region_grid(image->width, image->height, side, side, model->config.rules->cut == VR_CUT_FIT_AREA, &columns, &rows);
     if ((int64_t)columns * rows > VR_MOST_REGIONS)
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "a picture of %d x %d makes %d x %d regions of %d pixels, at most %d are possible", image->width,
                        image->height, columns, rows, side, VR_MOST_REGIONS);

@@ -1,0 +1,79 @@
+#include "train/sampler.h"
+
+#define SEED 222
+#define WORDS 624 /* of the generator's state */
+#define SHIFT 397
+
+static bool is_prime(int64_t n) {
+    if (n < 2 || (n % 2 == 0 && n > 2)) return false;
+    for (int64_t d = 3; d <= n / d; d += 2)
+        if (n % d == 0) return false;
+    return true;
+}
+
+int64_t vr_magic_prime(int64_t n) {
+    for (int64_t k = n / 3; k >= 0; k--)
+        if (3 * k + 2 < n && is_prime(3 * k + 2)) return 3 * k + 2;
+    return 0;
+}
+
+int64_t vr_cube_mod(int64_t a, int64_t p) {
+    unsigned __int128 base = (unsigned __int128)(a % p);
+    return (int64_t)(base * base % (unsigned __int128)p * base % (unsigned __int128)p);
+}
+
+/* The Mersenne Twister (Matsumoto, Nishimura 1998) and the shuffle of numpy's RandomState, which the
+ * original draws its permutations from. */
+typedef struct twister {
+    uint32_t words[WORDS];
+    int next;
+} twister;
+
+static void seed(twister *t, uint32_t value) {
+    t->words[0] = value;
+    for (uint32_t i = 1; i < WORDS; i++) t->words[i] = 1812433253u * (t->words[i - 1] ^ t->words[i - 1] >> 30) + i;
+    t->next = WORDS;
+}
+
+static void renew(twister *t) {
+    for (int i = 0; i < WORDS; i++) {
+        uint32_t y = (t->words[i] & 0x80000000u) | (t->words[(i + 1) % WORDS] & 0x7fffffffu);
+        t->words[i] = t->words[(i + SHIFT) % WORDS] ^ y >> 1 ^ (y & 1 ? 0x9908b0dfu : 0);
+    }
+    t->next = 0;
+}
+
+static uint32_t draw(twister *t) {
+    if (t->next == WORDS) renew(t);
+    uint32_t y = t->words[t->next++];
+    y ^= y >> 11;
+    y ^= y << 7 & 0x9d2c5680u;
+    y ^= y << 15 & 0xefc60000u;
+    return y ^ y >> 18;
+}
+
+/* Uniform in 0..most: numbers of just enough bits until one is small enough. */
+static uint32_t draw_below(twister *t, uint32_t most) {
+    uint32_t mask = most, value;
+    for (int shift = 1; shift < 32; shift *= 2) mask |= mask >> shift;
+    do value = draw(t) & mask;
+    while (value > most);
+    return value;
+}
+
+vr_status vr_shuffled_pass(int32_t *order, int64_t n, int64_t pass, vr_error *err) {
+    twister t;
+    if (n < 0 || n > INT32_MAX || pass < 0)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "pass %lld over %lld samples, expected up to %d of them", (long long)pass, (long long)n, INT32_MAX);
+    seed(&t, SEED);
+    for (int64_t p = 0; p <= pass; p++) {
+        for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
+        for (int64_t i = n - 1; i > 0; i--) {
+            uint32_t j = draw_below(&t, (uint32_t)i);
+            int32_t keep = order[i];
+            order[i] = order[j];
+            order[j] = keep;
+        }
+    }
+    return VRWKV_OK;
+}

@@ -10,7 +10,7 @@
 #define VR_MAX_TOWERS 4
 
 typedef struct vr_config {
-    char version[16]; /* "v6.0"; "" : a language model alone */
+    char version[24]; /* "v6.0"; "" : a language model alone */
     char rwkv[16];    /* "x060" */
     vr_rwkv_dims lm;
     int head_size_divisor;

@@ -8,11 +8,11 @@
 vr_tensor *vr_compress(vr_run *run, const vrwkv_model *model, vr_tensor *rows, int tokens, vr_tensor **blocks_out) {
     if (!rows) return NULL;
     int64_t n = rows->shape[0], width = rows->shape[1], padding = (MULTIPLE - n % MULTIPLE) % MULTIPLE, T = n + padding;
-    size_t floats = (size_t)vr_rwkv_state_floats(&model->vtc);
-    vr_tensor *x = vr_zeros2(run, T, width), *state = vr_zeros2(run, 1, (int64_t)floats);
+    int64_t floats = vr_rwkv_state_floats(model->vtc.arch, &model->vtc.dims) * model->vtc.dims.n_layer;
+    vr_tensor *x = vr_zeros2(run, T, width), *state = vr_zeros2(run, 1, floats);
     if (!x || !state) return NULL;
     memcpy((float *)x->data + padding * width, rows->data, (size_t)(n * width) * sizeof(float));
-    vr_segment segment = {{0, T}, state->data, 0, T};
+    vr_segment segment = {.rows = {0, T}, .state = state->data, .image_length = T};
     x = vr_rwkv_forward(run, &model->vtc, x, &segment, 1, vr_scan_find("bidirection"), NULL, NULL);
     x = vr_layer_norm(run, x, &model->vtc.ln_out_w, &model->vtc.ln_out_b, model->vtc.dims.norm_eps);
     if (x) x = vr_rows(run, x, padding, n);

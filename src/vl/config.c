@@ -34,6 +34,9 @@ static const field fields[] = {
     INT_OF("vocab_size", vr_config, lm.n_vocab, true),
     INT_OF("rank_mix", vr_config, lm.rank_mix, true),
     INT_OF("rank_decay", vr_config, lm.rank_decay, true),
+    INT_OF("rank_iclr", vr_config, lm.rank_iclr, true),
+    INT_OF("rank_value", vr_config, lm.rank_value, true),
+    INT_OF("rank_gate", vr_config, lm.rank_gate, true),
     INT_OF("head_size_divisor", vr_config, head_size_divisor, false),
     {"norm_eps", FLOAT, offsetof(vr_config, lm.norm_eps), 0, false},
     {"group_norm_eps", FLOAT, offsetof(vr_config, lm.group_norm_eps), 0, false},
@@ -224,6 +227,7 @@ static void write_fields(json_t *root, const field *table, size_t n, const void 
             value = json_string(at);
         } else if (table[i].kind == INT) {
             memcpy(&integer, at, sizeof integer);
+            if (table[i].measured && !integer) continue; /* a size that this version has not */
             value = json_integer(integer);
         } else {
             char digits[32];

@@ -11,7 +11,7 @@
 #define VR_MAX_TOWERS 4
 
 typedef struct vr_config {
-    char version[16]; /* "v6.0"; "" : a language model alone */
+    char version[24]; /* "v6.0"; "" : a language model alone */
     const vr_version *rules; /* the row of `version`; of a language model alone, and of a combination that was
                                 never released, the first with its RWKV version */
     char rwkv[16];    /* "x060" */

@@ -101,7 +101,7 @@ static vr_status read_rows(vrwkv_context *context, vr_run *run, vr_tensor *x, in
     float *state = vr_arena_get(run->arena, (size_t)model->state_floats, sizeof *state);
     if (!state) return vr_fail(run->err, VRWKV_ERR_MEMORY, "scratch memory is exhausted");
     memcpy(state, context->state, (size_t)model->state_floats * sizeof(float));
-    vr_segment segment = {{0, T}, state, image_start, image_length};
+    vr_segment segment = {.rows = {0, T}, .state = state, .image_start = image_start, .image_length = image_length};
     vr_tensor *y = vr_rwkv_forward(run, &model->lm, x, &segment, 1, model->scan, context->trace ? watch : NULL, context);
     vr_tensor *rows = context->trace ? y : vr_rows(run, y, T - 1, 1);
     vr_tensor *logits = vr_rwkv_logits(run, &model->lm, rows);
@@ -286,7 +286,7 @@ static vr_status check_contexts(vrwkv_context *const *contexts, size_t n, const 
 static vr_status decode_step(vr_run *run, vrwkv_model *model, vrwkv_context *const *contexts, int64_t n, const int32_t *tokens) {
     vr_segment *segments = vr_arena_get(run->arena, (size_t)n, sizeof *segments);
     if (!segments) return vr_fail(run->err, VRWKV_ERR_MEMORY, "scratch memory is exhausted");
-    for (int64_t i = 0; i < n; i++) segments[i] = (vr_segment){{i, 1}, contexts[i]->state, 0, 0};
+    for (int64_t i = 0; i < n; i++) segments[i] = (vr_segment){.rows = {i, 1}, .state = contexts[i]->state};
     vr_tensor *x = vr_embed(run, &model->lm.emb, tokens, n);
     vrwkv_context *traced = n == 1 && contexts[0]->trace ? contexts[0] : NULL;
     vr_tensor *y = vr_rwkv_forward(run, &model->lm, x, segments, (int)n, model->scan, traced ? watch : NULL, traced);
@@ -337,7 +337,7 @@ static vr_status score_part(vrwkv_context *context, float *state, float *logits,
     vr_workspace *workspace;
     VR_TRY(vr_workspace_get(model, &workspace, err));
     vr_run run = vr_run_make(model, workspace, &context->cancelled, err);
-    vr_segment segment = {{0, (int64_t)n}, state, 0, 0};
+    vr_segment segment = {.rows = {0, (int64_t)n}, .state = state};
     vr_tensor *x = vr_embed(&run, &model->lm.emb, ids, (int64_t)n);
     vr_tensor *rows = vr_rwkv_logits(&run, &model->lm, vr_rwkv_forward(&run, &model->lm, x, &segment, 1, model->scan, NULL, NULL));
     vr_status status = vr_run_status(&run);

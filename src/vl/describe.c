@@ -77,18 +77,46 @@ static vr_status missing(vr_weights *const *files, int n, vr_error *err) {
                    vr_weights_path(files[0]), n ? vr_weights_count(files[0]) : 0, wanted);
 }
 
+/* Versions of RWKV that are known and not run, told from those that are by the keys of layer 0. */
+static const struct {
+    const char *name, *key, *without; /* has the one key, and not the other (NULL: whatever else) */
+    bool per_head;                    /* and `key` holds one number per head, not one per channel */
+} refused[] = {
+    {"RWKV-4", "blocks.0.att.time_mix_k", "blocks.0.att.ln_x.weight", false},
+    {"RWKV-5.0", "blocks.0.att.time_mix_k", "blocks.0.att.gate.weight", false},
+    {"RWKV-5.1", "blocks.0.att.time_decay", "blocks.0.att.time_maa_x", true},
+    {"RWKV-7 with DeepEmbed", "blocks.0.ffn.s_emb.weight", NULL, false},
+};
+
+static vr_status refuse_by_name(vr_weights *const *files, int n, vr_error *err) {
+    for (size_t i = 0; i < VR_COUNT(refused); i++) {
+        char text[80];
+        const vr_entry *entry = find_key(files, n, LM_PREFIX, refused[i].key, NULL);
+        if (!entry || (refused[i].without && find_key(files, n, LM_PREFIX, refused[i].without, NULL))) continue;
+        if (refused[i].per_head && entry->ndim > 1 && entry->shape[1] > 1) continue;
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported ('%s' has shape %s%s%s%s)", vr_weights_path(files[0]),
+                       refused[i].name, entry->name, vr_shape_text(entry->ndim, entry->shape, text, sizeof text),
+                       refused[i].without ? ", there is no '" : "", refused[i].without ? refused[i].without : "",
+                       refused[i].without ? "'" : "");
+    }
+    return VRWKV_OK;
+}
+
 static vr_status describe_language(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
     static const vr_measure outer[] = {
         {"emb.weight", 0, 1, offsetof(vr_rwkv_dims, n_vocab)},
         {"emb.weight", 1, 1, offsetof(vr_rwkv_dims, n_embd)},
     };
     const vr_rwkv_arch *arch = NULL;
+    VR_TRY(refuse_by_name(files, n, err));
     for (int i = 0; !arch && vr_rwkv_arch_at(i); i++)
         if (find_key(files, n, LM_PREFIX, vr_rwkv_arch_at(i)->signature, NULL)) arch = vr_rwkv_arch_at(i);
     if (!arch || !find_key(files, n, LM_PREFIX, "emb.weight", NULL)) return missing(files, n, err);
     VR_TRY(measure(files, n, LM_PREFIX, outer, VR_COUNT(outer), &config->lm, err));
     VR_TRY(measure(files, n, LM_PREFIX, arch->measures, arch->n_measures, &config->lm, err));
     config->lm.n_layer = count_layers(files, n, LM_PREFIX, "blocks.%d.ln1.weight");
+    if (config->lm.n_layer > 1)
+        VR_TRY(measure(files, n, LM_PREFIX, arch->later_measures, arch->n_later_measures, &config->lm, err));
     snprintf(config->rwkv, sizeof config->rwkv, "%s", arch->name);
     return VRWKV_OK;
 }
@@ -180,6 +208,7 @@ static vr_status check(vr_config *config, vr_error *err) {
         return vr_fail(err, VRWKV_ERR_FORMAT, "the description lacks a size: n_layer %d, n_embd %d, dim_att %d, dim_ffn %d, vocab_size %d, head_size %d",
                        lm->n_layer, lm->n_embd, lm->dim_att, lm->dim_ffn, lm->n_vocab, lm->head_size);
     VR_TRY(check_measured(arch->measures, arch->n_measures, lm, arch->name, err));
+    if (lm->n_layer > 1) VR_TRY(check_measured(arch->later_measures, arch->n_later_measures, lm, arch->name, err));
     if (lm->dim_att % lm->head_size)
         return vr_fail(err, VRWKV_ERR_SHAPE, "dim_att %d is no multiple of head_size %d", lm->dim_att, lm->head_size);
     if (!vr_scan_find(config->scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", config->scan);
@@ -217,7 +246,8 @@ static vr_status choose_rules(vr_config *config, vr_error *err) {
         snprintf(towers + at, sizeof towers - at, "%s%s", i ? "," : "", config->tower_type[i]);
     }
     config->rules = config->version[0] ? vr_version_find(config->version) : NULL;
-    if (config->version[0] && !config->rules && config->n_towers)
+    bool in_words = strchr(config->version, ' ') != NULL; /* "v7 language model" names no version */
+    if (config->version[0] && !config->rules && config->n_towers && !in_words)
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "version '%s' is unknown", config->version);
     if (config->rules && strcmp(config->rules->rwkv, config->rwkv) != 0)
         return vr_fail(err, VRWKV_ERR_SHAPE, "version %s is a model of RWKV %s, the checkpoint is one of %s", config->version,

@@ -158,7 +158,7 @@ static vr_tensor *run_whole(vr_run *run, vrwkv_model *model, const sequence *s, 
     memcpy((float *)x->data + padding * width, s->rows, (size_t)(s->n * width) * sizeof(float));
     int64_t start = s->image_start < s->n ? s->image_start : s->n; /* ranges past the end are clipped */
     int64_t length = s->image_length < s->n - start ? s->image_length : s->n - start;
-    vr_segment segment = {{0, padding + s->n}, state->data, padding + start, length};
+    vr_segment segment = {.rows = {0, padding + s->n}, .state = state->data, .image_start = padding + start, .image_length = length};
     t->padding = padding;
     vr_tensor *y = vr_rwkv_forward(run, &model->lm, x, &segment, 1, s->scan, t->trace ? trace_rows : NULL, t);
     return y ? vr_rows(run, y, padding, s->n) : NULL;

@@ -31,7 +31,8 @@ typedef struct part_sum {
 } part_sum;
 
 static const char *const kind_names[] = {
-    [VR_FILE_PTH] = "PyTorch checkpoint", [VR_FILE_SAFETENSORS] = "safetensors", [VR_FILE_GGUF] = "GGUF"};
+    [VR_FILE_PTH] = "PyTorch checkpoint", [VR_FILE_SAFETENSORS] = "safetensors", [VR_FILE_GGUF] = "GGUF",
+    [VR_FILE_RWKV_CPP] = "rwkv.cpp"};
 
 static uint64_t entry_count(const vr_entry *entry) {
     int64_t count = 0;

@@ -182,6 +182,30 @@ static void test_gguf(void **state) {
     }
 }
 
+/* Nothing in a .bin is aligned: what happens to lie well is mapped, the rest is copied. */
+static void test_rwkv_cpp(void **state) {
+    static const float emb[] = {1, 2, 3, 4, 5, 6}, seven[] = {7};
+    vr_weights *file = open_good(DATA "good.bin"), *old = open_good(DATA "old.bin");
+    (void)state;
+    assert_int_equal(vr_weights_kind(file), VR_FILE_RWKV_CPP);
+    check_int(file, "version", 101);
+    check_int(file, "n_vocab", 3);
+    check_int(file, "n_embed", 2);
+    check_int(file, "n_layer", 1);
+    const vr_entry *entry = vr_weights_find(file, "emb.weight"), *half = vr_weights_find(file, "half");
+    assert_true(entry->ndim == 2 && entry->shape[0] == 3 && entry->shape[1] == 2);
+    check_floats(file, "emb.weight", emb, 6);
+    assert_true(half->dtype == VR_F16 && half->ndim == 3 && half->shape[0] == 2 && half->shape[1] == 1);
+    entry = vr_weights_find(file, "q5_1");
+    assert_true(entry->dtype == VR_Q5_1 && entry->bytes == 48 && entry->shape[0] == 2);
+    unsigned char *q = read_tensor(file, vr_weights_find(file, "q8_0"));
+    for (int k = 0; k < 32; k++) assert_int_equal(q[2 + k], k);
+    free(q);
+    check_floats(old, "a", seven, 1); /* version 100: plain numbers were the same */
+    vr_weights_close(file);
+    vr_weights_close(old);
+}
+
 typedef struct refusal {
     const char *file;
     vr_status status;
@@ -224,7 +248,7 @@ static const refusal refusals[] = {
     {"legacy.pth", VRWKV_ERR_UNSUPPORTED, "save it again"},
     {"tar.pth", VRWKV_ERR_UNSUPPORTED, "save it again"},
     {"text.pth", VRWKV_ERR_FORMAT, "no end record"},
-    {"make.py", VRWKV_ERR_FORMAT, "is no .pth, .safetensors or .gguf file"},
+    {"make.py", VRWKV_ERR_FORMAT, "is no .pth, .safetensors, .gguf or rwkv.cpp file"},
     {"truncated.safetensors", VRWKV_ERR_FORMAT, "tensor 'scalar' lies at bytes"},
     {"header-cut.safetensors", VRWKV_ERR_FORMAT, "its header claims"},
     {"header-huge.safetensors", VRWKV_ERR_FORMAT, "its header claims 1152921504606846976 bytes"},
@@ -257,10 +281,27 @@ static const refusal refusals[] = {
     {"offset.gguf", VRWKV_ERR_FORMAT, "tensor 'far' takes 4 bytes at 1152921504606846976"},
     {"misaligned.gguf", VRWKV_ERR_FORMAT, "'odd' has offset 4, expected a multiple of 32"},
     {"block.gguf", VRWKV_ERR_FORMAT, "'q' of type q8_0 claims the impossible shape [31]"},
-    {"ggml-type.gguf", VRWKV_ERR_UNSUPPORTED, "'q' has the unknown GGML type 99"},
+    {"ggml-type.gguf", VRWKV_ERR_UNSUPPORTED, "'q' has the unknown GGML type 99, expected one of f32, f16, bf16"},
+    {"ggml-name.gguf", VRWKV_ERR_UNSUPPORTED, "'q' has the unsupported GGML type iq4_xs (23), expected one of f32, f16, bf16"},
     {"overlap.gguf", VRWKV_ERR_FORMAT, "tensors 'a' and 'b' overlap"},
     {"twice.gguf", VRWKV_ERR_FORMAT, "two tensors named 'a'"},
     {"meta-twice.gguf", VRWKV_ERR_FORMAT, "two metadata entries named 'k'"},
+    {"truncated.bin", VRWKV_ERR_FORMAT, "tensor 'q8_0' takes 34 bytes, 33 are left"},
+    {"cut-head.bin", VRWKV_ERR_FORMAT, "the head of a tensor is cut off at byte 24 of 32"},
+    {"cut-name.bin", VRWKV_ERR_FORMAT, "the name of a tensor is cut off at byte 44 of 47"},
+    {"short.bin", VRWKV_ERR_FORMAT, "it has 23 bytes and starts with 'fmgg'"},
+    {"magic.bin", VRWKV_ERR_FORMAT, "starts with 'lmgg', expected 'fmgg'"},
+    {"version.bin", VRWKV_ERR_UNSUPPORTED, "version 102, expected 100 or 101"},
+    {"old-blocks.bin", VRWKV_ERR_UNSUPPORTED, "tensor 'q' has the type q4_0 in the form of version 100, expected version 101"},
+    {"type.bin", VRWKV_ERR_UNSUPPORTED, "tensor 'q' has type number 4, expected f32 (0), f16 (1)"},
+    {"axes.bin", VRWKV_ERR_FORMAT, "the tensor at byte 24 has 4 axes, expected 1 to 3"},
+    {"no-axes.bin", VRWKV_ERR_FORMAT, "has 0 axes"},
+    {"block.bin", VRWKV_ERR_FORMAT, "'q' of type q8_0 claims the impossible shape [31]"},
+    {"claim.bin", VRWKV_ERR_FORMAT, "'big' of type f32 claims the impossible shape [4294967295, 4294967295]"},
+    {"claim-overflow.bin", VRWKV_ERR_FORMAT, "'big' of type f32 claims the impossible shape"},
+    {"name-long.bin", VRWKV_ERR_FORMAT, "the name of a tensor is cut off"},
+    {"name-none.bin", VRWKV_ERR_FORMAT, "a tensor name has 0 bytes"},
+    {"twice.bin", VRWKV_ERR_FORMAT, "two tensors named 'a'"},
 };
 
 /* Refused with the right words, quickly, and never by asking the system for much memory. */
@@ -306,7 +347,7 @@ static void touch(const unsigned char *data, size_t size) {
 
 /* Each file cut at every length, and with every byte changed in three ways: errors, never a crash. */
 static void test_damage(void **state) {
-    static const char *const files[] = {"plain.pth", "wide.pth", "deflated.pth", "good.safetensors", "good.gguf"};
+    static const char *const files[] = {"plain.pth", "wide.pth", "deflated.pth", "good.safetensors", "good.gguf", "good.bin"};
     static const unsigned char flips[] = {0x01, 0x80, 0xff};
     (void)state;
     for (size_t f = 0; f < VR_COUNT(files); f++) {
@@ -671,7 +712,7 @@ static int remove_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pth_views),     cmocka_unit_test(test_pth_forms),    cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_gguf),          cmocka_unit_test(test_refusals),     cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_gguf),          cmocka_unit_test(test_rwkv_cpp),     cmocka_unit_test(test_refusals),     cmocka_unit_test(test_damage),
         cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_reproducible), cmocka_unit_test(test_misuse),
         cmocka_unit_test(test_full_disk),     cmocka_unit_test(test_pytorch_reads), cmocka_unit_test(test_oracles),
         cmocka_unit_test(test_lock_and_folder),

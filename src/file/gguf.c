@@ -8,6 +8,7 @@
  * Every count is compared with the bytes left before anything is allocated for it. */
 #include "file/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ALIGNMENT 32u
@@ -155,14 +156,29 @@ static vr_status key_value(reader *r) {
     return VRWKV_OK;
 }
 
+/* GGML's types that are not read here, by name; a hole is a number without a type. */
+static const char *const foreign_types[] = {
+    [9] = "q8_1",    [10] = "q2_k",   [11] = "q3_k",  [15] = "q8_k",  [16] = "iq2_xxs", [17] = "iq2_xs", [18] = "iq3_xxs",
+    [19] = "iq1_s",  [20] = "iq4_nl", [21] = "iq3_s", [22] = "iq2_s", [23] = "iq4_xs",  [29] = "iq1_m",  [34] = "tq1_0",
+    [35] = "tq2_0",  [39] = "mxfp4",  [40] = "nvfp4", [41] = "q1_0",  [42] = "q2_0",
+};
+
 static vr_status tensor_type(reader *r, const char *name, uint64_t code, vr_dtype *out) {
-    for (int i = 0; i < VR_DTYPE_COUNT; i++)
-        if (vr_dtype_of((vr_dtype)i)->gguf >= 0 && (uint64_t)vr_dtype_of((vr_dtype)i)->gguf == code) {
+    char known[256] = "";
+    size_t at = 0;
+    for (int i = 0; i < VR_DTYPE_COUNT; i++) {
+        const vr_dtype_info *info = vr_dtype_of((vr_dtype)i);
+        if (info->gguf < 0) continue;
+        if ((uint64_t)info->gguf == code) {
             *out = (vr_dtype)i;
             return VRWKV_OK;
         }
-    return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "'%s': tensor '%s' has the unknown GGML type %llu", r->weights->path, name,
-                   (unsigned long long)code);
+        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "", info->name);
+    }
+    const char *foreign = code < VR_COUNT(foreign_types) ? foreign_types[code] : NULL;
+    return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "'%s': tensor '%s' has the %s GGML type %s%s%llu%s, expected one of %s",
+                   r->weights->path, name, foreign ? "unsupported" : "unknown", foreign ? foreign : "", foreign ? " (" : "",
+                   (unsigned long long)code, foreign ? ")" : "", known);
 }
 
 static vr_status tensor_info(reader *r) {

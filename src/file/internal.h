@@ -96,7 +96,7 @@ struct vr_format {
     vr_status (*end)(vr_save *save, vr_error *err);                          /* after the last tensor */
 };
 
-extern const vr_format vr_format_pth, vr_format_safetensors, vr_format_index, vr_format_gguf;
+extern const vr_format vr_format_pth, vr_format_safetensors, vr_format_index, vr_format_gguf, vr_format_rwkv_cpp;
 
 const vr_format *vr_format_of(vr_file_kind kind); /* that writes this kind; NULL: none */
 

@@ -9,7 +9,8 @@
 #include <sys/mman.h>
 
 /* Asked in this order: the index of shards last, for '{' may also be a safetensors length. */
-static const vr_format *const formats[] = {&vr_format_gguf, &vr_format_pth, &vr_format_safetensors, &vr_format_index};
+static const vr_format *const formats[] = {&vr_format_gguf, &vr_format_rwkv_cpp, &vr_format_pth, &vr_format_safetensors,
+                                           &vr_format_index};
 
 /* Pages of big tensors are given back this many bytes at a time. */
 #define COPY_STEP ((size_t)8 << 20)
@@ -49,7 +50,7 @@ static vr_status detect(vr_weights *weights, vr_error *err) {
     /* Damaged beyond recognition: the parser that the name asks for says what is wrong. */
     if (!weights->format) weights->format = format_by_ending(weights->path);
     if (!weights->format)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "'%s' is no .pth, .safetensors or .gguf file: it starts with '%s'",
+        return vr_fail(err, VRWKV_ERR_FORMAT, "'%s' is no .pth, .safetensors, .gguf or rwkv.cpp file: it starts with '%s'",
                        weights->path, vr_show(map->data, map->size < 16 ? map->size : 16, shown));
     return VRWKV_OK;
 }

@@ -1,5 +1,5 @@
 /* Tensor files behind one door: .pth (PyTorch zip), .safetensors (single, or sharded through its
- * index), .gguf (v3). The kind is told by the content, not by the name.
+ * index), .gguf (v3), and, read only, rwkv.cpp's .bin. The kind is told by the content, not by the name.
  *
  *   vr_weights_open -> walk vr_weights_at(0..count-1) or vr_weights_find(name)
  *                   -> vr_weights_data (mapped, no copy) or vr_weights_read (row-major copy)
@@ -20,7 +20,7 @@ typedef struct vr_entry {
     uint64_t bytes;   /* of the row-major tensor */
 } vr_entry;
 
-typedef enum vr_file_kind { VR_FILE_PTH, VR_FILE_SAFETENSORS, VR_FILE_GGUF } vr_file_kind;
+typedef enum vr_file_kind { VR_FILE_PTH, VR_FILE_SAFETENSORS, VR_FILE_GGUF, VR_FILE_RWKV_CPP } vr_file_kind;
 
 typedef struct vr_weights_options {
     bool no_mmap;
@@ -43,7 +43,7 @@ vr_status vr_weights_read(const vr_weights *weights, const vr_entry *entry, void
 /* mlock of the mapping. */
 vr_status vr_weights_lock(const vr_weights *weights, vr_error *err);
 
-/* ---- metadata: GGUF key-values; safetensors' __metadata__ (strings) ---- */
+/* ---- metadata: GGUF key-values; safetensors' __metadata__ (strings); the head of rwkv.cpp's files ---- */
 
 typedef enum vr_meta_type { VR_META_STRING, VR_META_INT, VR_META_FLOAT, VR_META_BOOL, VR_META_ARRAY } vr_meta_type;
 

@@ -235,9 +235,44 @@ put("offset.gguf", gguf([], [("far", [1], 0, 2 ** 60)], bytes(32)))
 put("misaligned.gguf", gguf([], [("odd", [1], 0, 4)], bytes(32)))
 put("block.gguf", gguf([], [("q", [31], 8, 0)], bytes(64)))
 put("ggml-type.gguf", gguf([], [("q", [32], 99, 0)], bytes(64)))
+put("ggml-name.gguf", gguf([], [("q", [256], 23, 0)], bytes(160)))
 put("overlap.gguf", gguf([], [("a", [16], 0, 0), ("b", [16], 0, 32)], bytes(128)))
 put("twice.gguf", gguf([], [("a", [1], 0, 0), ("a", [1], 0, 32)], bytes(64)))
 put("meta-twice.gguf", gguf([kv("k", 7, b"\1"), kv("k", 7, b"\1")], [], bytes(64)))
+
+# ---- rwkv.cpp's .bin ----
+
+def bin_tensor(name, sizes, code, raw):
+    """sizes: innermost first"""
+    return struct.pack("<3I", len(sizes), len(name), code) + struct.pack("<%dI" % len(sizes), *sizes) + name + raw
+
+
+def bin_file(*tensors, version=101, magic=0x67676D66):
+    return struct.pack("<6I", magic, version, 3, 2, 1, 0) + b"".join(tensors)
+
+
+half = struct.pack("<e", 0.5)
+good_bin = bin_file(bin_tensor(b"emb.weight", [2, 3], 0, floats(1, 2, 3, 4, 5, 6)), bin_tensor(b"half", [2, 1, 2], 1, half * 4),
+                    bin_tensor(b"q5_1", [32, 2], 8, (half + half + bytes(4) + bytes(16)) * 2),
+                    bin_tensor(b"q8_0", [32], 9, half + bytes(range(32))))
+put("good.bin", good_bin)
+put("old.bin", bin_file(bin_tensor(b"a", [1], 0, floats(7)), version=100))
+put("truncated.bin", good_bin[:-1])
+put("cut-head.bin", good_bin[:24 + 8])
+put("cut-name.bin", good_bin[:24 + 12 + 8 + 3])
+put("short.bin", good_bin[:23])
+put("magic.bin", bin_file(magic=0x67676D6C))
+put("version.bin", bin_file(version=102))
+put("old-blocks.bin", bin_file(bin_tensor(b"q", [32], 2, bytes(20)), version=100))
+put("type.bin", bin_file(bin_tensor(b"q", [32], 4, bytes(20))))
+put("axes.bin", bin_file(bin_tensor(b"four", [1, 1, 1, 1], 0, floats(1))))
+put("no-axes.bin", bin_file(bin_tensor(b"none", [], 0, floats(1))))
+put("block.bin", bin_file(bin_tensor(b"q", [31], 9, bytes(34))))
+put("claim.bin", bin_file(bin_tensor(b"big", [0xFFFFFFFF, 0xFFFFFFFF], 0, floats(1))))
+put("claim-overflow.bin", bin_file(bin_tensor(b"big", [0xFFFFFFFF] * 3, 0, floats(1))))
+put("name-long.bin", bin_file(struct.pack("<3I", 1, 0xFFFFFFFF, 0) + struct.pack("<I", 1) + b"a"))
+put("name-none.bin", bin_file(bin_tensor(b"", [1], 0, floats(1))))
+put("twice.bin", bin_file(bin_tensor(b"a", [1], 0, floats(1)), bin_tensor(b"a", [1], 0, floats(2))))
 
 # ---- what PyTorch writes ----
 

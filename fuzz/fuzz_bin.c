@@ -1,0 +1,4 @@
+/* Any bytes as a .bin file of rwkv.cpp. */
+#include "any_weights.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) { return open_and_read(data, size, VR_FILE_RWKV_CPP); }

@@ -281,7 +281,23 @@ static void test_writer(void **state) {
     assert_int_equal(count_files(), 1);
     write_file("empty", "");
     expect_file("empty", "", 0);
+    /* through a link: the link stays, what it points to is replaced */
+    assert_int_equal(symlink("empty", "link"), 0);
+    write_file("link", "more");
+    expect_file("empty", "more", 4);
+    assert_int_equal(lstat("link", &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    unlink("link");
     unlink("empty");
+    /* two writers of one target do not meet */
+    vr_writer second;
+    assert_int_equal(vr_writer_open(&writer, "file", &err), VRWKV_OK);
+    assert_int_equal(vr_writer_open(&second, "file", &err), VRWKV_OK);
+    assert_int_equal(vr_writer_put(&second, "2", 1, &err), VRWKV_OK);
+    assert_int_equal(vr_writer_commit(&second, &err), VRWKV_OK);
+    vr_writer_abandon(&writer);
+    expect_file("file", "2", 1);
+    assert_int_equal(count_files(), 1);
 }
 
 static void test_io_failures(void **state) {
@@ -296,11 +312,24 @@ static void test_io_failures(void **state) {
     assert_non_null(strstr(err.message, "is a folder"));
     assert_int_equal(vr_writer_open(&writer, "missing/file", &err), VRWKV_ERR_IO);
     assert_non_null(strstr(err.message, "'missing/file'"));
-    /* the target cannot be replaced: the temporary file goes, the message names the target */
+    assert_int_equal(vr_writer_check("missing/file", &err), VRWKV_ERR_IO);
+    assert_int_equal(vr_writer_check("file", &err), VRWKV_OK);
+    assert_int_equal(vr_writer_check("new", &err), VRWKV_OK);
+    /* what is no regular file stays what it is */
     assert_int_equal(mkdir("folder", 0755), 0);
-    assert_int_equal(vr_writer_open(&writer, "folder", &err), VRWKV_OK);
+    assert_int_equal(vr_writer_open(&writer, "folder", &err), VRWKV_ERR_IO);
+    assert_non_null(strstr(err.message, "'folder' is a folder"));
+    assert_int_equal(vr_writer_check("folder", &err), VRWKV_ERR_IO);
+    assert_int_equal(mkfifo("pipe", 0666), 0);
+    assert_int_equal(vr_writer_open(&writer, "pipe", &err), VRWKV_ERR_IO);
+    assert_non_null(strstr(err.message, "'pipe' is no regular file"));
+    unlink("pipe");
+    /* the target becomes a folder in the meantime: the temporary file goes, the message names the target */
+    assert_int_equal(vr_writer_open(&writer, "late", &err), VRWKV_OK);
+    assert_int_equal(mkdir("late", 0755), 0);
     assert_int_equal(vr_writer_commit(&writer, &err), VRWKV_ERR_IO);
-    assert_non_null(strstr(err.message, "cannot replace 'folder'"));
+    assert_non_null(strstr(err.message, "cannot replace 'late'"));
+    rmdir("late");
     assert_int_equal(count_files(), 2);
     /* a full disk, played by a limit on the size of files */
     struct rlimit before, limit;

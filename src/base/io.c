@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MAX_TEMPORARY 1000 /* writers of one process on one target, and what killed ones left */
+
 static vr_status read_all(vr_map *map, int fd, const char *path, vr_error *err) {
     size_t capacity = 0, size = 0;
     unsigned char *data = NULL;
@@ -68,24 +70,54 @@ void vr_map_forget(const vr_map *map, size_t offset, size_t size) {
         madvise((void *)(map->data + start), end - start, MADV_DONTNEED);
 }
 
+/* The file that is to be replaced: what a link points to, not the link itself. */
+static vr_status find_target(char **target, const char *path, vr_error *err) {
+    struct stat info;
+    bool there = stat(path, &info) == 0;
+    *target = NULL;
+    if (there && S_ISDIR(info.st_mode)) return vr_fail(err, VRWKV_ERR_IO, "'%s' is a folder, expected the name of a file", path);
+    if (there && !S_ISREG(info.st_mode))
+        return vr_fail(err, VRWKV_ERR_IO, "'%s' is no regular file: it cannot be replaced by one", path);
+    *target = there ? realpath(path, NULL) : vr_strdup(path);
+    return *target ? VRWKV_OK : vr_fail_io(err, "resolve", path);
+}
+
+vr_status vr_writer_check(const char *path, vr_error *err) {
+    char *target;
+    VR_TRY(find_target(&target, path, err));
+    vr_status status = access(dirname(target), W_OK | X_OK) == 0 ? VRWKV_OK : vr_fail_io(err, "create a file beside", path);
+    free(target);
+    return status;
+}
+
+/* A new file "<path>.<number>.tmp" of the ordinary mode; its descriptor, -1 with errno set. */
+static int create_beside(const char *path, char *name, size_t size) {
+    int fd = -1;
+    errno = EEXIST;
+    for (int i = 0; i < MAX_TEMPORARY && fd < 0 && errno == EEXIST; i++) {
+        snprintf(name, size, "%s.%ld-%d.tmp", path, (long)getpid(), i);
+        fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    }
+    return fd;
+}
+
 vr_status vr_writer_open(vr_writer *writer, const char *path, vr_error *err) {
-    size_t n = strlen(path) + sizeof ".XXXXXX.tmp";
-    *writer = (vr_writer){.path = vr_strdup(path), .temporary = vr_alloc(n, 1)};
+    *writer = (vr_writer){0};
+    VR_TRY(find_target(&writer->target, path, err));
+    size_t n = strlen(writer->target) + sizeof ".-9223372036854775808-2147483648.tmp";
+    writer->path = vr_strdup(path);
+    writer->temporary = vr_alloc(n, 1);
     if (!writer->path || !writer->temporary) {
         vr_writer_abandon(writer);
         return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     }
-    snprintf(writer->temporary, n, "%s.XXXXXX.tmp", path);
-    int fd = mkstemps(writer->temporary, 4);
+    int fd = create_beside(writer->target, writer->temporary, n);
     if (fd < 0) {
         vr_status status = vr_fail_io(err, "create a file beside", path);
         writer->temporary[0] = 0; /* nothing to remove */
         vr_writer_abandon(writer);
         return status;
     }
-    mode_t mask = umask(0);
-    umask(mask);
-    fchmod(fd, 0666 & ~mask);
     writer->file = fdopen(fd, "wb");
     if (!writer->file) {
         vr_status status = vr_fail_io(err, "open", writer->temporary);
@@ -140,11 +172,11 @@ vr_status vr_writer_commit(vr_writer *writer, vr_error *err) {
     int closed = fclose(writer->file);
     writer->file = NULL;
     if (status == VRWKV_OK && closed != 0) status = vr_fail_io(err, "write", writer->path);
-    if (status == VRWKV_OK && rename(writer->temporary, writer->path) != 0)
+    if (status == VRWKV_OK && rename(writer->temporary, writer->target) != 0)
         status = vr_fail_io(err, "replace", writer->path);
     if (status == VRWKV_OK) {
         writer->temporary[0] = 0;
-        sync_folder(writer->path);
+        sync_folder(writer->target);
     }
     vr_writer_abandon(writer);
     return status;
@@ -154,6 +186,7 @@ void vr_writer_abandon(vr_writer *writer) {
     if (writer->file) fclose(writer->file);
     if (writer->temporary && writer->temporary[0]) unlink(writer->temporary);
     free(writer->path);
+    free(writer->target);
     free(writer->temporary);
     *writer = (vr_writer){0};
 }

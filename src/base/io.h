@@ -18,14 +18,19 @@ void vr_map_close(vr_map *map);
 /* Tells the system that these bytes are not needed soon (streaming conversion keeps memory flat). */
 void vr_map_forget(const vr_map *map, size_t offset, size_t size);
 
-/* Writes "<path>.<random>.tmp" beside the target; commit = flush, fsync, rename over the target and
- * fsync of the folder; abandon = remove. One of the two must be called. */
+/* Writes "<path>.<number>.tmp" beside the target (of a link: what it points to); commit = flush, fsync,
+ * rename over the target and fsync of the folder; abandon = remove. One of the two must be called.
+ * A target that is there must be a regular file: a folder, device or pipe is refused. */
 typedef struct vr_writer {
     FILE *file;
-    char *path, *temporary;
+    char *path;   /* as it was given, for messages */
+    char *target; /* where the bytes go in the end */
+    char *temporary;
     uint64_t written;
 } vr_writer;
 
+/* Whether a writer could be opened: asked before long work whose result goes there. */
+vr_status vr_writer_check(const char *path, vr_error *err);
 vr_status vr_writer_open(vr_writer *writer, const char *path, vr_error *err);
 vr_status vr_writer_put(vr_writer *writer, const void *data, size_t size, vr_error *err);
 vr_status vr_writer_zero(vr_writer *writer, size_t size, vr_error *err);                  /* size zero bytes */

@@ -74,6 +74,11 @@ vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cance
  * `index` being the picture's number in names, -1 where it is the only one. */
 vr_tensor *vr_encode_picture(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace,
                              void *user);
+/* Its two halves: all towers' channels side by side, [regions * rows, channels]; and pooling, projector
+ * and compressor. */
+vr_tensor *vr_encode_towers(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace, void *user);
+vr_tensor *vr_project(vr_run *run, vrwkv_model *model, vr_tensor *features, int regions, int index, vrwkv_trace_fn trace,
+                      void *user);
 /* An activation to a trace callback as it stands. */
 void vr_emit(vrwkv_trace_fn trace, void *user, const char *name, const vr_tensor *value);
 /* Rows as features of this model, the caller's. */

@@ -111,17 +111,19 @@ static int32_t *layer_order(vr_run *run, const vr_segment *segments, int n, int6
     return moved ? order : NULL;
 }
 
-/* Where all segments are samples of one batch and the scan rolls: from which row each row comes after a
- * block. NULL: none moves. */
-static int32_t *batch_order(vr_run *run, const vr_segment *segments, int n, int64_t T, const vr_scan *scan) {
-    int64_t count = segments[0].image_length;
+/* From which row each row of a batch comes after a block, where the scan rolls. NULL: none moves. */
+static int32_t *batch_order(vr_run *run, const vr_segment *samples, int n, int64_t T, const vr_scan *scan) {
+    int64_t count = samples[0].image_length;
     if (!scan->roll || n < 2 || count < 1) return NULL;
-    for (int s = 0; s < n; s++)
-        if (!segments[s].sample || segments[s].image_length != count) return NULL;
     int32_t *order = natural_order(run, T);
     int distance = scan->roll((int)count) % n;
     for (int s = 0; order && s < n; s++) {
-        const vr_segment *to = &segments[s], *from = &segments[(s - distance + n) % n];
+        const vr_segment *to = &samples[s], *from = &samples[(s - distance + n) % n];
+        if (to->image_length != count) {
+            run->status = vr_fail(run->err, VRWKV_ERR_SHAPE, "sample %d has %lld rows to scan, the first one %lld", s + 1,
+                                  (long long)to->image_length, (long long)count);
+            return NULL;
+        }
         for (int64_t k = 0; k < count; k++)
             order[to->rows.start + to->image_start + k] = (int32_t)(from->rows.start + from->image_start + k);
     }
@@ -158,15 +160,14 @@ static vr_tensor *keep(vr_tensor *place, const vr_tensor *x) {
     return place;
 }
 
-vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
-                           const vr_scan *scan, vr_watch_fn watch, void *user) {
-    if (!x) return NULL;
+/* roll: from which row each row comes after a block; NULL: none moves. */
+static vr_tensor *forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
+                          const vr_scan *scan, const int32_t *roll, vr_watch_fn watch, void *user) {
     int64_t T = x->shape[0], per_layer = vr_rwkv_state_floats(model->arch, &model->dims);
     vr_span *spans = scratch(run, n, sizeof *spans);
     vr_pass pass = {.spans = spans, .states = scratch(run, n, sizeof *pass.states), .n = n};
     vr_tensor *stream = vr_new2(run, T, x->shape[1]); /* the residual stream between the blocks */
     vr_tensor *first = model->arch->value_residual ? vr_new2(run, T, model->dims.dim_att) : NULL;
-    const int32_t *roll = batch_order(run, segments, n, T, scan);
     if (vr_run_status(run) != VRWKV_OK) return NULL;
     for (int s = 0; s < n; s++) spans[s] = segments[s].rows;
     if (watch) watch(user, "x.in", x);
@@ -187,6 +188,16 @@ vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, cons
         vr_arena_release(run->arena, mark);
     }
     return x;
+}
+
+vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
+                           const vr_scan *scan, vr_watch_fn watch, void *user) {
+    return x ? forward(run, model, x, segments, n, scan, NULL, watch, user) : NULL;
+}
+
+vr_tensor *vr_rwkv_forward_samples(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *samples, int n,
+                                   const vr_scan *scan, vr_watch_fn watch, void *user) {
+    return x ? forward(run, model, x, samples, n, scan, batch_order(run, samples, n, x->shape[0], scan), watch, user) : NULL;
 }
 
 vr_tensor *vr_rwkv_logits(vr_run *run, const vr_rwkv *model, const vr_tensor *x) {

@@ -76,6 +76,8 @@ vrwkv_status vrwkv_state_save(const vrwkv_context *context, const char *path, in
     return status;
 }
 
+const float *vr_context_state(const vrwkv_context *context) { return context->state; }
+
 static const char *meta_text(const vr_weights *file, const char *key) {
     const vr_meta *meta = vr_weights_meta(file, key);
     return meta && meta->type == VR_META_STRING ? meta->string : NULL;

@@ -137,7 +137,7 @@ int vr_cmd_convert(int argc, char **argv) {
         {"grid-size", 0, VR_OPT_STRING, SETTING(GRID_SIZE), "N", "pooling of the picture's rows: -1 none, 0, 1, N", 0, 0},
         {"num-token-per-image", 0, VR_OPT_STRING, SETTING(NUM_TOKEN), "N", "rows of one picture", 0, 0},
         {"image-position", 0, VR_OPT_STRING, SETTING(IMAGE_POSITION), "WHERE", "first, last or middle", 0, 0},
-        {"scan", 0, VR_OPT_STRING, SETTING(SCAN), "NAME", "unidirection, bidirection, multidirection, spiral, snake, zigzag", 0, 0},
+        {"scan", 0, VR_OPT_STRING, SETTING(SCAN), "NAME", "unidirection, bidirection, multidirection, rotation, spiral, snake, zigzag", 0, 0},
         {"ctx-len", 0, VR_OPT_STRING, SETTING(CTX_LEN), "N", "the window of training", 0, 0},
         VR_GROUP("Other"),
         VR_OPTION_THREADS(&args.threads),

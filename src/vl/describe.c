@@ -150,7 +150,7 @@ static vr_status check(vr_config *config, vr_error *err) {
     VR_TRY(check_measured(arch->measures, arch->n_measures, lm, arch->name, err));
     if (lm->dim_att % lm->head_size)
         return vr_fail(err, VRWKV_ERR_SHAPE, "dim_att %d is no multiple of head_size %d", lm->dim_att, lm->head_size);
-    if (!vr_scan_find(config->scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", config->scan);
+    if (!vr_scan_find(config->scan)) return vr_scan_unknown(config->scan, err);
     if (!vr_position_parse(config->image_position, &position))
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "image position '%s' is unknown (first, last, middle)", config->image_position);
     if (config->ctx_len < 1) return vr_fail(err, VRWKV_ERR_ARGUMENT, "ctx_len %d is too small", config->ctx_len);

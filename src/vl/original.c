@@ -31,7 +31,7 @@ static vr_status assemble(vr_run *run, vrwkv_model *model, const vr_original_inp
         if (input->ids[i] == VRWKV_IMAGE && places++ == 0) before = i;
     if (places > 1) return vr_fail(run->err, VRWKV_ERR_UNSUPPORTED, "%zu pictures in one prompt: this model takes at most one", places);
     s->scan = input->scan ? vr_scan_find(input->scan) : model->scan;
-    if (!s->scan) return vr_fail(run->err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", input->scan);
+    if (!s->scan) return vr_scan_unknown(input->scan, run->err);
     vr_tensor *image = NULL;
     if (model->config.n_towers) {
         int64_t size = model->towers[0].dims.image_size;

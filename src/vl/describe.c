@@ -181,6 +181,8 @@ static vr_status apply_stored(vr_config *config, const char *text, size_t n, vr_
 
 /* What follows from the rest, and the last look at all of it. */
 static vr_status complete(vr_config *config, vr_error *err) {
+    if (config->head_size_divisor < 1 || config->head_size_divisor > 256) /* its square times 1e-5 stays below 1 */
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "head_size_divisor is %d, expected 1 to 256", config->head_size_divisor);
     if (config->lm.group_norm_eps == 0)
         config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
     VR_TRY(check(config, err));

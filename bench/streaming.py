@@ -22,7 +22,7 @@ def status_of(pid):
     """{field: MB} of a running process, {} once it is gone."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii") as lines:
-            return {line.split(":")[0]: int(line.split()[1]) / 1000 for line in lines if line.startswith(("Rss", "VmRSS"))}
+            return {line.split(":")[0]: int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(("Rss", "VmRSS"))}
     except (OSError, IndexError):
         return {}
 

@@ -104,6 +104,9 @@ static int check(const convert_args *args, const vr_strings *sources) {
     vr_dtype type;
     if (!args->out) return vr_usage_error("convert", "-o OUT is missing: where the model file goes");
     if (vr_file_kind_of(args->out, &kind, &err) != VRWKV_OK) return vr_usage_error("convert", "%s", err.message);
+    const char *version = args->settings[VERSION].value;
+    if (version && !vr_template_find(version))
+        return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_template_names(), version);
     if (args->type && !vr_dtype_parse(args->type, &type))
         return vr_usage_error("convert", "--type takes f32, f16, bf16, q8_0 or q4_0, found \"%s\"", args->type);
     for (size_t i = 0; i < sources->n; i++)

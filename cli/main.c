@@ -4,6 +4,7 @@
 #include "verbs.h"
 #include "vrwkv.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,9 +62,11 @@ static int unknown_verb(const char *word) {
 
 /* A result that could not be written is a failure. */
 static int finish(int code) {
+    errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    perror("vrwkv: cannot write to stdout");
-    return code ? code : 1;
+    if (code) return code; /* it was said already that something failed */
+    fprintf(stderr, "vrwkv: cannot write to stdout: %s\n", errno ? strerror(errno) : "an earlier write failed");
+    return 1;
 }
 
 int main(int argc, char **argv) {

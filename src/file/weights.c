@@ -336,6 +336,12 @@ vr_status vr_weights_read(const vr_weights *weights, const vr_entry *entry, void
     return VRWKV_OK;
 }
 
+void vr_weights_forget(const vr_weights *weights, const vr_entry *entry) {
+    const vr_item *item = (const vr_item *)entry;
+    if (!item->strided && !item->deflated)
+        vr_map_forget(&weights->shards[item->shard].map, (size_t)item->offset, (size_t)entry->bytes);
+}
+
 vr_status vr_weights_lock(const vr_weights *weights, vr_error *err) {
     for (size_t i = 0; i < weights->n_shards; i++) {
         const vr_shard *shard = &weights->shards[i];

@@ -40,6 +40,8 @@ const void *vr_weights_data(const vr_weights *weights, const vr_entry *entry);
  * deflated storage. Afterwards pages that were read are given back, so that walking a file of any
  * size stays small. */
 vr_status vr_weights_read(const vr_weights *weights, const vr_entry *entry, void *dst, vr_error *err);
+/* The mapped pages of a tensor that is not needed soon; they come back when it is read again. */
+void vr_weights_forget(const vr_weights *weights, const vr_entry *entry);
 /* mlock of the mapping. */
 vr_status vr_weights_lock(const vr_weights *weights, vr_error *err);
 

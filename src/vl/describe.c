@@ -211,7 +211,7 @@ static vr_status check(vr_config *config, vr_error *err) {
     if (lm->n_layer > 1) VR_TRY(check_measured(arch->later_measures, arch->n_later_measures, lm, arch->name, err));
     if (lm->dim_att % lm->head_size)
         return vr_fail(err, VRWKV_ERR_SHAPE, "dim_att %d is no multiple of head_size %d", lm->dim_att, lm->head_size);
-    if (!vr_scan_find(config->scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", config->scan);
+    if (!vr_scan_find(config->scan)) return vr_scan_unknown(config->scan, err);
     if (!vr_position_parse(config->image_position, &position))
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "image position '%s' is unknown (first, last, middle)", config->image_position);
     if (config->ctx_len < 1) return vr_fail(err, VRWKV_ERR_ARGUMENT, "ctx_len %d is too small", config->ctx_len);
@@ -260,6 +260,8 @@ static vr_status choose_rules(vr_config *config, vr_error *err) {
 
 /* What follows from the rest, and the last look at all of it. */
 static vr_status complete(vr_config *config, vr_error *err) {
+    if (config->head_size_divisor < 1 || config->head_size_divisor > 256) /* its square times 1e-5 stays below 1 */
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "head_size_divisor is %d, expected 1 to 256", config->head_size_divisor);
     if (config->lm.group_norm_eps == 0)
         config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
     VR_TRY(choose_rules(config, err));

@@ -75,7 +75,7 @@ static vr_status apply_options(vrwkv_model *model, vr_error *err) {
     vr_position position;
     const char *scan = model->options.scan, *place = model->options.image_position;
     if (scan) {
-        if (!vr_scan_find(scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", scan);
+        if (!vr_scan_find(scan)) return vr_scan_unknown(scan, err);
         snprintf(config->scan, sizeof config->scan, "%s", scan);
     }
     if (place) {

@@ -10,7 +10,7 @@
  * fixed order that depends on the row's length alone, so neither thread count, nor the number of rows
  * given together, nor chunking can change a bit of it.
  *
- * Tape: `run->tape` is where an operation records itself for training; NULL here runs it alone. */
+ * Tape: `run->tape` is where an operation records itself for training (tape.h); NULL runs it alone. */
 #ifndef VR_OPS_OPS_H
 #define VR_OPS_OPS_H
 #include "base/dtype.h"
@@ -87,6 +87,8 @@ vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const v
 vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale);
 /* y[i] = x[order[i]] for the T rows; order is a permutation. */
 vr_tensor *vr_permute_rows(vr_run *run, const vr_tensor *x, const int32_t *order);
+/* y[t] = x[index[t]] for t < n; a negative index gives a row of zeros. */
+vr_tensor *vr_pick_rows(vr_run *run, const vr_tensor *x, const int32_t *index, int64_t n);
 /* x rows then y rows. */
 vr_tensor *vr_concat_rows(vr_run *run, const vr_tensor *x, const vr_tensor *y);
 /* y[t] = parts[0][t], parts[1][t], ... side by side: [T,C_0], [T,C_1], ... -> [T, C_0 + C_1 + ...]. */

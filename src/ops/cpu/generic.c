@@ -126,4 +126,11 @@ const vr_kernels vr_kernels_generic = {
     .axpy = axpy,
     .wkv6 = wkv6,
     .wkv7 = wkv7,
+    .outer = vr_generic_outer,
+    .activate_back = vr_generic_activate_back,
+    .mul_add = vr_generic_mul_add,
+    .lerp_back = vr_generic_lerp_back,
+    .norm_back = vr_generic_norm_back,
+    .wkv6_back = vr_generic_wkv6_back,
+    .wkv7_back = vr_generic_wkv7_back,
 };

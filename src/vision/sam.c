@@ -70,7 +70,8 @@ static void measure_windows(vr_tower_dims *dims, vr_shape_of_fn shape_of, const 
     for (int i = 0; i < n; i++)
         if (dims->window_size && rows[i] != least) dims->global_attn_indexes |= (uint64_t)1 << i;
     dims->positions = (int)(grid * grid);
-    if (!grid) dims->image_size = (int)(most + 1) / 2 * dims->patch_size;
+    dims->down_sampler = 1; /* it has no weights; the released model has one */
+    vr_tower_set_side(dims, grid ? grid : (most + 1) / 2);
 }
 
 static vr_tensor *neck(vr_run *run, const vr_tower *tower, vr_tensor *h, vr_grid grid) {
@@ -126,6 +127,7 @@ const vr_tower_arch vr_tower_sam = {
     .n_outer_rows = VR_COUNT(outer_rows),
     .n_layer_rows = VR_COUNT(layer_rows),
     .at_layer = letters_of_layer,
+    .has_neck = true,
     .mean = {0.485f, 0.456f, 0.406f},
     .std = {0.229f, 0.224f, 0.225f},
     .forward = forward,

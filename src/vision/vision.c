@@ -37,8 +37,12 @@ void vr_tower_defaults(vr_tower_dims *dims, const vr_tower_arch *arch) {
 
 void vr_tower_complete(vr_tower_dims *dims, const vr_tower_arch *arch) {
     int side = patch_side(dims);
-    if (dims->positions < 0) dims->positions = side * side + (arch->has_class_row ? 1 : 0);
+    if (dims->positions < 0 && side <= VR_MAX_PIXELS) dims->positions = side * side + (arch->has_class_row ? 1 : 0);
     if (dims->taken_block < 0) dims->taken_block = dims->num_hidden_layers - 1 - arch->unused_blocks;
+}
+
+void vr_tower_set_side(vr_tower_dims *dims, int64_t side) {
+    dims->image_size = side * dims->patch_size <= VR_MAX_PIXELS ? (int)(side * dims->patch_size) : 0;
 }
 
 int vr_tower_side(const vr_tower_dims *dims) { return patch_side(dims) / (dims->down_sampler ? 2 : 1); }

@@ -18,6 +18,7 @@ typedef struct vr_tower_dims {
 } vr_tower_dims;
 
 #define VR_SAM_MAX_LAYERS 64 /* bits of global_attn_indexes */
+#define VR_MAX_PIXELS 16384  /* of a side */
 
 typedef struct vr_tower_arch vr_tower_arch;
 
@@ -59,6 +60,7 @@ struct vr_tower_arch {
     bool rescale_in_double; /* value * (1/255) in double; else value / 255 in f32 */
     bool has_class_row;     /* the class token has a position, and is the features' first row */
     bool any_grid;          /* a picture of another grid gets the position table resampled */
+    bool has_neck;          /* windows, neck and perhaps a down-sampler; perhaps no position table */
     /* pixels [3,H,W] -> features [rows, vr_tower_width] */
     vr_tensor *(*forward)(vr_run *run, const vr_tower *tower, const vr_tensor *pixels);
 };
@@ -70,6 +72,8 @@ void vr_tower_letters(vr_dims *dims, const vr_tower_dims *from);
 void vr_tower_defaults(vr_tower_dims *dims, const vr_tower_arch *arch);
 /* What follows from the rest where it is still untold. */
 void vr_tower_complete(vr_tower_dims *dims, const vr_tower_arch *arch);
+/* The picture of side x side patches; 0, untold, where that is beyond all use. */
+void vr_tower_set_side(vr_tower_dims *dims, int64_t side);
 int vr_tower_side(const vr_tower_dims *dims);  /* of the square grid of features, without a class row */
 int vr_tower_width(const vr_tower_dims *dims); /* columns of the features */
 /* Multiply-adds of one picture, as flops. */

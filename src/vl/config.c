@@ -4,7 +4,6 @@
 #include "base/memory.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,22 +198,33 @@ static vr_status apply_fields(const field *table, size_t n, void *base, const js
     return VRWKV_OK;
 }
 
-/* Settings of other kinds: the activation's name; whether there is a position table (false stands for
- * `positions` of none); the MLP's width over the tower's, another way to say intermediate_size. */
-static vr_status apply_tower_words(vr_tower_dims *dims, const json_t *tower, vr_error *err) {
-    const char *act = json_string_value(json_object_get(tower, "hidden_act"));
-    const json_t *table = json_object_get(tower, "use_abs_pos");
-    double ratio = json_number_value(json_object_get(tower, "mlp_ratio")), width = ratio * dims->hidden_size;
-    if (act && !parse_act(act, &dims->hidden_act)) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "hidden_act '%s' is unknown", act);
-    if (json_is_boolean(table) && dims->positions >= 0 && json_is_true(table) != (dims->positions > 0))
-        return vr_fail(err, VRWKV_ERR_SHAPE, "setting use_abs_pos is %s, but the checkpoint has %s position table",
-                       json_is_true(table) ? "true" : "false", dims->positions ? "a" : "no");
-    if (json_is_false(table)) dims->positions = 0;
-    if (ratio > 0 && dims->intermediate_size && (int64_t)fmin(width, 1e9) != dims->intermediate_size)
-        return vr_fail(err, VRWKV_ERR_SHAPE, "setting mlp_ratio is %g, but an MLP of %d in a width of %d is said elsewhere", ratio,
-                       dims->intermediate_size, dims->hidden_size);
-    if (ratio > 0 && width < 1 << 28) dims->intermediate_size = (int)width;
+/* The MLP's width over the tower's: another way to say intermediate_size. */
+static vr_status apply_mlp_ratio(vr_tower_dims *dims, double ratio, vr_error *err) {
+    double width = ratio * dims->hidden_size;
+    if (!(width >= 1 && width < 1 << 28)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting mlp_ratio: found %g, out of range", ratio);
+    if (dims->intermediate_size > 0 && (int)width != dims->intermediate_size)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "setting mlp_ratio %g makes an MLP of %d, but it has %d", ratio, (int)width, dims->intermediate_size);
+    dims->intermediate_size = (int)width;
     return VRWKV_OK;
+}
+
+/* Whether there is a position table: false stands for no positions. */
+static vr_status apply_use_abs_pos(vr_tower_dims *dims, bool use, vr_error *err) {
+    if (dims->positions >= 0 && use != (dims->positions > 0))
+        return vr_fail(err, VRWKV_ERR_SHAPE, "setting use_abs_pos is %s, but there is %s position table", use ? "true" : "false",
+                       dims->positions ? "a" : "no");
+    if (!use) dims->positions = 0;
+    return VRWKV_OK;
+}
+
+/* Settings that are no plain field. */
+static vr_status apply_tower_words(vr_tower_dims *dims, const json_t *tower, vr_error *err) {
+    const json_t *act = json_object_get(tower, "hidden_act"), *table = json_object_get(tower, "use_abs_pos");
+    const json_t *ratio = json_object_get(tower, "mlp_ratio");
+    if (json_is_string(act) && !parse_act(json_string_value(act), &dims->hidden_act))
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "hidden_act '%s' is unknown", json_string_value(act));
+    if (json_is_boolean(table)) VR_TRY(apply_use_abs_pos(dims, json_is_true(table), err));
+    return json_is_number(ratio) ? apply_mlp_ratio(dims, json_number_value(ratio), err) : VRWKV_OK;
 }
 
 static vr_status apply_tower(vr_config *config, int index, const json_t *tower, vr_error *err) {

@@ -111,11 +111,10 @@ static vr_status describe_tower(vr_config *config, const vr_tower_arch *arch, vr
     vr_tower_defaults(dims, arch);
     VR_TRY(measure(files, n, arch->prefix, arch->measures, arch->n_measures, dims, err));
     dims->num_hidden_layers = count_layers(files, n, arch->prefix, arch->layer_key);
-    dims->down_sampler = dims->out_chans > 0; /* has no weights; the released model has one */
     for (size_t i = 0; i < VR_COUNT(known); i++)
         if (known[i].hidden == dims->hidden_size) dims->num_attention_heads = known[i].heads;
+    if (dims->positions > 0) vr_tower_set_side(dims, vr_square_side(dims->positions - (arch->has_class_row ? 1 : 0)));
     if (arch->from_shapes) arch->from_shapes(dims, shape_of, &(checkpoint){files, n, arch->prefix});
-    if (dims->positions) dims->image_size = vr_square_side(dims->positions - (arch->has_class_row ? 1 : 0)) * dims->patch_size;
     snprintf(config->tower_type[config->n_towers++], sizeof config->tower_type[0], "%s", arch->type);
     return VRWKV_OK;
 }
@@ -151,10 +150,37 @@ static vr_status check_measured(const vr_measure *rows, int n, const void *base,
     return VRWKV_OK;
 }
 
+/* The position table fits the picture, or can be resampled to it. */
+static vr_status check_positions(const vr_tower_dims *t, const vr_tower_arch *arch, vr_error *err) {
+    int side = t->image_size / t->patch_size, cells = t->positions - (arch->has_class_row ? 1 : 0), table = vr_square_side(cells);
+    if (t->positions == 0 && arch->has_neck) return VRWKV_OK; /* relative positions are enough */
+    if (cells < 1 || table * table != cells)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: %d positions make no square grid", arch->type, t->positions);
+    if (table != side && !arch->any_grid)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: image_size %d makes a grid of %d x %d, its position table is %d x %d", arch->type,
+                       t->image_size, side, side, table, table);
+    return VRWKV_OK;
+}
+
+static vr_status check_neck(const vr_tower_dims *t, const vr_tower_arch *arch, vr_error *err) {
+    bool some = t->window_size || t->out_chans || t->down_sampler || t->global_attn_indexes;
+    if (some && !arch->has_neck)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: settings of windows or a neck, which this type does not have", arch->type);
+    if (t->window_size < 0 || t->window_size > 4096 || (t->window_size && t->num_hidden_layers > VR_SAM_MAX_LAYERS))
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %s: windows of %d in %d layers, expected at most 4096 in at most %d", arch->type,
+                       t->window_size, t->num_hidden_layers, VR_SAM_MAX_LAYERS);
+    if (t->num_hidden_layers < VR_SAM_MAX_LAYERS && t->global_attn_indexes >> t->num_hidden_layers)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: global_attn_indexes names layers beyond the %d", arch->type, t->num_hidden_layers);
+    if (t->down_sampler && t->image_size / t->patch_size % 2)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: a grid of %d x %d, but the down-sampler needs an even one", arch->type,
+                       t->image_size / t->patch_size, t->image_size / t->patch_size);
+    return VRWKV_OK;
+}
+
 /* Sizes that no shape has told, and what the forward pass relies on. */
 static vr_status check_tower(const vr_tower_dims *t, const vr_tower_arch *arch, vr_error *err) {
     VR_TRY(check_measured(arch->measures, arch->n_measures, t, arch->type, err));
-    if (t->image_size < 1 || t->patch_size < 1 || t->image_size < t->patch_size || t->image_size > 16384 || t->num_hidden_layers < 1)
+    if (t->image_size < 1 || t->patch_size < 1 || t->image_size < t->patch_size || t->image_size > VR_MAX_PIXELS || t->num_hidden_layers < 1)
         return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: image_size %d, patch_size %d, hidden_size %d, layers %d, intermediate_size %d cannot be",
                        arch->type, t->image_size, t->patch_size, t->hidden_size, t->num_hidden_layers, t->intermediate_size);
     if (t->num_attention_heads < 1 || t->hidden_size % t->num_attention_heads)
@@ -163,21 +189,13 @@ static vr_status check_tower(const vr_tower_dims *t, const vr_tower_arch *arch, 
     if (t->taken_block < 0 || t->taken_block >= t->num_hidden_layers)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: taken_block %d, expected one of the %d layers", arch->type, t->taken_block,
                        t->num_hidden_layers);
-    bool rows_fit = arch->has_class_row || !arch->prefix_tokens ? t->prefix_tokens == arch->prefix_tokens : t->prefix_tokens >= 1;
-    if (!rows_fit || t->prefix_tokens > 1 << 16)
+    bool registers = arch->prefix_tokens && !arch->has_class_row; /* any number of them behind a class row */
+    if (registers ? t->prefix_tokens < 1 || t->prefix_tokens > 1 << 16 : t->prefix_tokens != arch->prefix_tokens)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: prefix_tokens %d cannot be", arch->type, t->prefix_tokens);
     if (t->resample != 2 && t->resample != 3)
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %s: resample %d, expected 2 (bilinear) or 3 (bicubic)", arch->type, t->resample);
-    if (t->window_size < 0 || t->window_size > 4096 || (t->window_size && t->num_hidden_layers > VR_SAM_MAX_LAYERS))
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %s: windows of %d in %d layers, expected at most 4096 in at most %d", arch->type,
-                       t->window_size, t->num_hidden_layers, VR_SAM_MAX_LAYERS);
-    int side = t->image_size / t->patch_size, in_table = t->positions - (arch->has_class_row ? 1 : 0), table = vr_square_side(in_table);
-    if (t->positions && (in_table < 1 || table * table != in_table))
-        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: %d positions make no square grid", arch->type, t->positions);
-    if (t->positions && table != side && !arch->any_grid)
-        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: image_size %d makes a grid of %d x %d, its position table is %d x %d", arch->type,
-                       t->image_size, side, side, table, table);
-    return VRWKV_OK;
+    VR_TRY(check_neck(t, arch, err));
+    return check_positions(t, arch, err);
 }
 
 /* Everything that the code relies on later, whatever the source. */

@@ -121,4 +121,9 @@ vr_tensor *vr_avg_pool(vr_run *run, const vr_tensor *x, int side, int kernel, in
 /* Cell i of n along an axis of `size` is the mean of floor(i*size/n) .. ceil((i+1)*size/n)-1; cells may
  * overlap. One axis alone: a grid of width 1. src: F.adaptive_avg_pool2d, adaptive_avg_pool1d */
 vr_tensor *vr_adaptive_pool(vr_run *run, const vr_tensor *x, vr_grid grid, vr_grid out);
+/* Another grid's table of positions: `prefix` rows as they are, then a grid resampled by the antialiased
+ * cubic with a = -0.5. src: F.interpolate(mode="bicubic", antialias=True) in timm resample_abs_pos_embed */
+vr_tensor *vr_resample_grid(vr_run *run, const vr_tensor *x, int64_t prefix, vr_grid from, vr_grid to);
+/* n rows between those of x, linearly, without antialias. src: F.interpolate(mode="linear") */
+vr_tensor *vr_resample_rows(vr_run *run, const vr_tensor *x, int64_t n);
 #endif

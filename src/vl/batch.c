@@ -114,6 +114,7 @@ static vr_status measure(batch *b, vr_error *err) {
 }
 
 static vr_status measure_rows(batch *b) {
+    b->T = 0;
     for (int64_t s = 0; s < b->n; s++) {
         int64_t rows = vr_pieces_rows(b->model, b->inputs[s].ids, b->inputs[s].n, &b->images[s], 1);
         if (rows > b->T) b->T = rows;

@@ -80,6 +80,9 @@ for verb in $verbs; do
     says "$verb: a pointer to the help" "See: vrwkv $verb --help"
     has "$verb takes --threads" "$(cat "$work/options")" "--threads"
 done
+if command -v python3 >/dev/null 2>&1; then
+    check "the man page is that of man/generate.py" "$(python3 man/generate.py "$vrwkv" | cksum)" "$(cksum <man/vrwkv.1)"
+fi
 code "misspelt option" 2 "$vrwkv" run -m x --gredy
 says "misspelt option: the nearest is suggested" "did you mean --greedy?"
 code "option without its value" 2 "$vrwkv" run -m

@@ -11,7 +11,7 @@ _vrwkv() {
     fi
     case $prev in
     --manner) mapfile -t COMPREPLY < <(compgen -W "friendly original" -- "$cur"); return ;;
-    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection spiral snake zigzag" -- "$cur"); return ;;
+    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection rotation spiral snake zigzag" -- "$cur"); return ;;
     --image-position) mapfile -t COMPREPLY < <(compgen -W "first last middle" -- "$cur"); return ;;
     --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0" -- "$cur"); return ;;
     --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q4_0" -- "$cur"); return ;;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Reference cases through the program, on every kernel set that this machine has: the cases of the
-# repository and, where VRWKV_ORACLES names a folder, all of its v6, preprocess and list files.
+# repository and, where VRWKV_ORACLES names a folder, all of its v5, v6, v7 and preprocess.
 # Then that `verify` can fail: a value, a NaN, an id, a weight that is not the expected one.
 # Usage: tests/verify.sh BUILD_DIR
 set -u
@@ -31,8 +31,7 @@ expect() { # STATUS TEXT COMMAND...: the exit status, and a line of the output t
 cases=(tests/data/cases tests/data/text tests/data/image)
 if [ -n "${VRWKV_ORACLES:-}" ]; then
     [ -d "$VRWKV_ORACLES/v6" ] || { say "verify: VRWKV_ORACLES has no folder v6"; exit 1; }
-    cases+=("$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/preprocess" "$VRWKV_ORACLES/v5/prompts.json"
-        "$VRWKV_ORACLES/v5/scan_orders.json")
+    cases+=("$VRWKV_ORACLES/v5" "$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/v7" "$VRWKV_ORACLES/preprocess")
 else
     say "note  VRWKV_ORACLES is not set: only the cases of the repository"
 fi

@@ -91,6 +91,20 @@ else
     failures=$((failures + 1))
 fi
 
+# A batch: a wrong value, another scan, no pictures.
+cp -r tests/data/cases/v5 "$work/v5"
+chmod -R u+w "$work/v5"
+rotation=$work/v5/g4-rotation-batch
+expect 0 "1 passed, 0 failed" "$program" verify "$rotation"
+sed -i 's/"scan": "rotation"/"scan": "unidirection"/' "$rotation/case.json"
+expect 1 "x.0" "$program" verify "$rotation"
+sed -i 's/"scan": "unidirection"/"scan": "rotation"/' "$rotation/case.json"
+size=$(stat -c %s "$rotation/expect.safetensors")
+printf '\000\000\040\101' | patch "$rotation/expect.safetensors" $((size - 4))
+expect 1 "  FAIL" "$program" verify "$rotation"
+rm "$rotation/expect.safetensors"
+expect 1 "not supported by this version" "$program" verify "$rotation"
+
 # ---- what is not run, and wrong usage ----
 
 mkdir -p "$work/folder/later" "$work/folder/note" "$work/folder/maybe" "$work/empty"

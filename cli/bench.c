@@ -133,11 +133,6 @@ static double row_flops(const vr_config *c) {
     return 2 * products;
 }
 
-static double tower_flops(const vr_tower_dims *t) {
-    double side = t->image_size / t->patch_size, T = side * side + 1, C = t->hidden_size, M = t->intermediate_size;
-    return 2.0 * t->num_hidden_layers * (T * (4 * C * C + 2 * C * M) + 2 * T * T * C) + 2.0 * T * C * 3 * t->patch_size * t->patch_size;
-}
-
 static vr_status bench_vision(bench *b, vr_error *err) {
     double times[16];
     vr_picture picture;
@@ -152,7 +147,9 @@ static vr_status bench_vision(bench *b, vr_error *err) {
     }
     vr_picture_free(&picture);
     VR_TRY(status);
-    double seconds = median(times, b->repeats), flops = tower_flops(&vr_model_config(b->model)->towers[0]);
+    const vr_config *config = vr_model_config(b->model);
+    double seconds = median(times, b->repeats), flops = 0;
+    for (int i = 0; i < config->n_towers; i++) flops += vr_tower_flops(&config->towers[i]);
     add_phase(b, "vision", seconds, vrwkv_model_info(b->model)->image_tokens, flops / seconds / 1e9 / b->limits.f32_gflops, "f32_gflops");
     return VRWKV_OK;
 }

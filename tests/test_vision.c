@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CASES VRWKV_SOURCE_DIR "/tests/data/cases/v7/towers/"
 
@@ -226,6 +227,72 @@ static void test_other_grids(bench *b) {
     vr_lone_tower_close(&clip);
 }
 
+/* ---- a tower written under its checkpoint keys and opened by its shapes ---- */
+
+static void write_part(vr_save *save, const vr_part *part, bool declare) {
+    for (int layer = 0; layer < part->repeat; layer++)
+        for (int r = 0; r < part->n_rows; r++) {
+            char key[VR_NAME_SIZE], name[2 * VR_NAME_SIZE];
+            const vr_tensor *tensor = vr_row_tensor(part, &part->rows[r], layer);
+            uint64_t bytes = 0;
+            snprintf(name, sizeof name, "%s%s", part->prefix, vr_row_name(part->rows[r].key, layer, key));
+            vr_shape_bytes(tensor->dtype, tensor->ndim, tensor->shape, &bytes);
+            if (bytes == 0) continue; /* no registers, no position table */
+            vr_status status = declare ? vr_save_declare(save, name, tensor->dtype, tensor->ndim, tensor->shape, &err)
+                                       : vr_save_put(save, tensor->data, (size_t)bytes, &err);
+            CHECK(status == VRWKV_OK, "%s: %s", name, err.message);
+        }
+}
+
+static void write_tower(const vr_lone_tower *tower, const char *path) {
+    vr_part parts[VR_TOWER_PARTS];
+    vr_save *save;
+    vr_config_tower_parts(&tower->config, 0, parts);
+    parts[0].weights = tower->tower.outer;
+    parts[1].weights = tower->tower.layers;
+    CHECK(vr_save_open_as(&save, path, VR_FILE_SAFETENSORS, &err) == VRWKV_OK, "%s", err.message);
+    for (int pass = 0; pass < 2; pass++)
+        for (int p = 0; p < VR_TOWER_PARTS; p++) write_part(save, &parts[p], pass == 0);
+    CHECK(vr_save_commit(save, &err) == VRWKV_OK, "%s", err.message);
+}
+
+static void test_written(bench *b) {
+    static const struct { const char *type, *rest; int window_size; uint64_t global; } cases[] = {
+        {"clip", "", 0, 0},
+        {"siglip-hf", "", 0, 0},
+        {"siglip", "", 0, 0},
+        {"dinov2", ",\"prefix_tokens\":1", 0, 0},
+        {"dinov2", ",\"prefix_tokens\":4", 0, 0},
+        {"sam", ",\"out_chans\":6,\"down_sampler\":true,\"window_size\":3,\"global_attn_indexes\":[0,2]", 3, 5},
+        {"sam", ",\"out_chans\":6,\"down_sampler\":true,\"window_size\":3,\"global_attn_indexes\":[0,1,2]", 0, 0}, /* is all global */
+        {"sam", ",\"out_chans\":6,\"down_sampler\":true,\"window_size\":3", 3, 0},
+        {"sam", ",\"out_chans\":6,\"down_sampler\":true", 0, 0},
+    };
+    char path[] = "/tmp/vrwkv_tower_XXXXXX";
+    close(mkstemp(path));
+    for (size_t i = 0; i < VR_COUNT(cases); i++) {
+        char json[400];
+        vr_lone_tower first, second;
+        snprintf(json, sizeof json,
+                 "{\"towers\":[{\"type\":\"%s\",\"image_size\":32,\"patch_size\":4,\"hidden_size\":16,\"num_hidden_layers\":3,"
+                 "\"num_attention_heads\":2,\"intermediate_size\":24%s}]}", cases[i].type, cases[i].rest);
+        CHECK(random_tower(&first, json, VR_F32) == VRWKV_OK, "%s", err.message);
+        write_tower(&first, path);
+        snprintf(json, sizeof json, "{\"towers\":[{\"type\":\"%s\",\"num_attention_heads\":2}]}", cases[i].type);
+        vr_settings *settings = settings_of(json);
+        CHECK(vr_lone_tower_open(&second, path, settings, &err) == VRWKV_OK, "%s", err.message);
+        vr_settings_free(settings);
+        first.config.towers[0].window_size = cases[i].window_size;
+        first.config.towers[0].global_attn_indexes = cases[i].global;
+        check_dims(&second.config.towers[0], &first.config.towers[0], cases[i].type);
+        CHECK(same(run_tower(b, &first.tower, 32, 32, 2, NULL), run_tower(b, &second.tower, 32, 32, 2, NULL)), "%s: %s", cases[i].type, err.message);
+        vr_arena_release(&b->arena, 0);
+        vr_lone_tower_close(&first);
+        vr_lone_tower_close(&second);
+    }
+    unlink(path);
+}
+
 static void test_names(bench *b) {
     static const struct { const char *json, *expected; } cases[] = {
         {SMALL_SAM, "patch[3] block.0[3] block.1[3] block.2[3] neck.0[3] neck.1[3] neck.2[3] neck.3[3] "},
@@ -284,6 +351,7 @@ int main(void) {
     test_round_trip();
     test_threads(&b);
     test_other_grids(&b);
+    test_written(&b);
     test_names(&b);
     test_stored_types(&b);
     for (int i = 0; i < 3; i++) vr_pool_close(b.pools[i]);

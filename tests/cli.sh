@@ -328,6 +328,34 @@ printf '/imgae x\n' | chat >"$work/out"
 check "chat: an unknown command" $? 1
 says "chat: the nearest command" "/image"
 
+# ---- stops: a vocabulary made for the known answer 338,381,254,111,24,1,215,248,36,242 ----
+awk 'BEGIN { for (i = 1; i < 400; i++) {
+    if (i == 338) printf "%d b%c\\xe5\\x9b%c 2\n", i, 39, 39        # two bytes of a character
+    else if (i == 381) printf "%d b%c\\xbe z%c 3\n", i, 39, 39         # its third, and more
+    else if (i == 254) printf "%d %c狗。\\n%c 7\n", i, 39, 39
+    else if (i == 111) printf "%d %c\\nx%c 2\n", i, 39, 39
+    else printf "%d %c%c%c%c 2\n", i, 39, 97 + int(i / 20), 65 + i % 20, 39 } }' >"$work/answer.vocab"
+spoken=$work/answer.gguf
+code "convert with a vocabulary of words" 0 "$vrwkv" convert $case_dir/model.pth -o "$spoken" --config $case_dir/case.json --vocab "$work/answer.vocab"
+speak() { "$vrwkv" run -m "$spoken" -i $picture --tokens "$tokens" -n 10 --greedy "$@" 2>"$work/err"; }
+check "a blank line of two tokens ends the answer" "$(speak)" "图 z狗。"
+speak --json >"$work/out"
+check "a blank line of two tokens: ids" "$(json_list ids <"$work/out")" "$(echo "$expected" | cut -d, -f1-4)"
+check "a blank line of two tokens: reason" "$(json_value stop_reason <"$work/out")" string
+check "the original's manner goes on, and cuts the text" "$(speak --manner original)" "图 z狗。"
+check "the original's manner goes on: ids" "$(speak --manner original --json | json_list ids)" "$expected"
+check "without stop tokens nothing ends it" "$(speak --stop-token -1 --json | json_list ids)" "$expected"
+whole=$(speak --stop-token -1)
+has "the whole text" "$whole" "xbEaBkPmIbQmC"
+check "--stop within a token" "$(speak --stop-token -1 --stop kP)" "${whole%kP*}"
+check "--stop over two tokens" "$(speak --stop-token -1 --stop EaBkPm)" "${whole%EaBkPm*}"
+check "--stop, the first of several counts" "$(speak --stop-token -1 --stop mIb --stop never --stop Bk)" "${whole%Bk*}"
+check "--stop that begins, but does not come" "$(speak --stop-token -1 --stop kPmX)" "$whole"
+check "--stop: reason" "$(speak --stop kP --stop-token -1 --json | json_value stop_reason)" string
+check "--stop-token: reason" "$(speak --stop-token 381 --json | json_value stop_reason)" token
+check "--stop-token: its text is no part of the answer" "$(speak --stop-token 254)" "图 z"
+check "half a character at the end" "$(speak -n 1)" "�"
+
 echo "1..$count"
 echo "$((count - failed)) passed, $failed failed"
 [ $failed -eq 0 ]

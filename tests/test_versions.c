@@ -3,6 +3,7 @@
  * that are refused by name. The numbers themselves are the reference cases' matter. */
 #include "vl/convert.h"
 #include "vl/internal.h"
+#include "vl/shapes.h"
 #include "base/half.h"
 
 #include <math.h>
@@ -146,6 +147,30 @@ static void a_missing_rank_is_named(void **unused) {
                           "\"vocab_size\":65,\"rank_decay\":5,\"rank_iclr\":7,\"rank_gate\":11}";
     assert_int_equal(vr_config_parse(&config, without, strlen(without), &err), VRWKV_ERR_FORMAT);
     assert_non_null(strstr(err.message, "blocks.1.att.v1"));
+}
+
+static void released_shapes_are_complete(void **unused) {
+    (void)unused;
+    static const struct { const char *name; double parameters; } sizes[] = {
+        {"v6-1b6", 1.6e9}, {"v6-3b", 3.1e9}, {"v6-7b", 7.6e9}, {"v7-0b1", 0.19e9}, {"v7-0b4", 0.45e9}, {"v7-1b5", 1.53e9}};
+    for (size_t s = 0; s < VR_COUNT(sizes); s++) {
+        const vr_shape *shape = vr_shape_find(sizes[s].name);
+        vr_config config;
+        vr_part parts[VR_MAX_PARTS];
+        double parameters = 0;
+        assert_non_null(shape);
+        OK(vr_config_parse(&config, shape->config, strlen(shape->config), &err));
+        int n = vr_config_parts(&config, parts);
+        for (int p = 0; p < n; p++)
+            for (int layer = 0; strcmp(parts[p].name, "rwkv") == 0 && layer < parts[p].repeat; layer++)
+                for (int r = 0; r < parts[p].n_rows; r++) {
+                    int64_t count = 0, dims[VR_MAX_DIMS];
+                    vr_shape_count(vr_part_shape(&parts[p], &parts[p].rows[r], layer, dims), dims, &count);
+                    parameters += vr_row_exists(&parts[p].rows[r], layer) ? (double)count : 0;
+                }
+        if (fabs(parameters / sizes[s].parameters - 1) > 0.02) fail_msg("%s has %.4g parameters", sizes[s].name, parameters);
+    }
+    assert_null(vr_shape_find("v8"));
 }
 
 static void conversions_keep_the_answers(void **unused) {
@@ -400,6 +425,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_and_shapes_tell_the_version),
         cmocka_unit_test(a_missing_rank_is_named),
+        cmocka_unit_test(released_shapes_are_complete),
         cmocka_unit_test(conversions_keep_the_answers),
         cmocka_unit_test(every_way_of_reading_is_the_same),
         cmocka_unit_test(a_snapshot_fits_its_model_alone),

@@ -58,7 +58,7 @@ int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int 
 }
 
 int64_t vr_rwkv_state_floats(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims) {
-    int64_t offset, count, shape[VR_MAX_DIMS];
+    int64_t offset, count = 0, shape[VR_MAX_DIMS];
     int ndim = vr_rwkv_state_shape(arch, dims, arch->n_state - 1, &offset, shape);
     vr_shape_count(ndim, shape, &count);
     return offset + count;

@@ -11,7 +11,7 @@
 typedef struct bound { const char *part; double bound; } bound;
 
 static const bound first_bounds[] = { /* v5, v6 */
-    {"tokens", 0}, {"pixels", 1e-5}, {"vision", 1e-4}, {"image", 2e-4}, {"x", 2e-4}, {"logits", 1e-3}, {"probs", 1e-3},
+    {"tokens", 0}, {"pixels", 1e-5}, {"vision", 1e-4}, {"image", 2e-4}, {"x", 2e-4}, {"padded", 2e-4}, {"logits", 1e-3}, {"probs", 1e-3},
 };
 static const bound v7_bounds[] = {
     {"tokens", 0}, {"pixels", 1e-5}, {"vision", 5e-5}, {"image", 1e-4}, {"x", 1e-4}, {"padded", 1e-4}, {"logits", 1e-4}, {"probs", 1e-4},

@@ -51,12 +51,14 @@ static bool has_pixels(const vr_case *item) { return item->expect && vr_weights_
 static vr_status run_pixels(batch *in, vr_error *err) {
     vr_array pixels;
     VR_TRY(vr_array_load(&pixels, in->item->expect, vr_weights_find(in->item->expect, "pixels"), err));
-    int64_t size = vr_model_config(in->model)->n_towers ? vr_model_config(in->model)->towers[0].image_size : 0, one = 3 * size * size;
+    const vr_config *config = vr_model_config(in->model);
+    int64_t size = config->n_towers ? config->towers[0].image_size : 0, one = 3 * size * size;
     bool fits = pixels.ndim == 4 && pixels.shape[0] == (int64_t)in->n && pixels.shape[1] == 3 && pixels.shape[2] == size &&
                 pixels.shape[3] == size;
-    vr_status status = fits ? VRWKV_OK
-                            : vr_fail(err, VRWKV_ERR_SHAPE, "pixels: expected [%zu, 3, %lld, %lld], one picture per sample", in->n,
-                                      (long long)size, (long long)size);
+    vr_status status = VRWKV_OK;
+    if (!fits)
+        status = vr_fail(err, VRWKV_ERR_SHAPE, "pixels: expected [%zu, 3, %lld, %lld], one picture per sample", in->n,
+                         (long long)size, (long long)size);
     for (size_t s = 0; fits && s < in->n; s++) in->inputs[s].pixels = pixels.data + (int64_t)s * one;
     if (status == VRWKV_OK) status = vr_original_batch(in->model, in->inputs, in->n, vr_trace_collect, &in->trace, err);
     vr_array_free(&pixels);
@@ -73,7 +75,8 @@ static vr_status run_all(batch *in, vr_verify *verify, vr_error *err) {
     size_t way = 0;
     while (way < VR_COUNT(ways) && !ways[way].fits(in->item)) way++;
     if (way == VR_COUNT(ways))
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "a batch without the `pixels` of its samples is not supported by this version");
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                       "a batch without the `pixels` of its samples is not supported by this version");
     VR_TRY(load_ids(in, err));
     VR_TRY(vr_case_model(verify, in->item, false, &in->model, err));
     VR_TRY(add_tokens(in, err));

@@ -25,7 +25,8 @@ static vr_status measure(batch *b, vr_error *err) {
     const vr_config *config = &b->model->config;
     int64_t after = 0;
     if (b->n < 1) return vr_fail(err, VRWKV_ERR_ARGUMENT, "a batch of no samples");
-    if (!config->n_towers) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "this model is a language model alone: it cannot look at pictures");
+    if (!config->n_towers)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "this model is a language model alone: it cannot look at pictures");
     b->image_rows = vr_config_image_rows(config);
     for (int64_t s = 0; s < b->n; s++) {
         const vr_original_input *input = &b->inputs[s];
@@ -43,7 +44,7 @@ static vr_status measure(batch *b, vr_error *err) {
 }
 
 static vr_status encode_images(batch *b, vr_run *run) {
-    int64_t size = b->model->towers[0].dims.image_size, width = b->model->config.lm.n_embd;
+    int64_t size = b->model->towers[0].dims.image_size, width = b->model->config.lm.n_embd, one = b->image_rows * width;
     vr_tensor *pixels = vr_new(run, 4, (int64_t[]){b->n, 3, size, size});
     b->image = vr_zeros2(run, b->n * b->image_rows, width);
     VR_TRY(vr_run_status(run));
@@ -57,7 +58,7 @@ static vr_status encode_images(batch *b, vr_run *run) {
         vr_tensor *rows = vr_encode_pixels(run, b->model, own, NULL, NULL);
         VR_TRY(vr_run_status(run));
         if (place_of(&b->inputs[s]) >= 0)
-            memcpy((float *)b->image->data + s * b->image_rows * width, rows->data, (size_t)(b->image_rows * width) * sizeof(float));
+            memcpy((float *)b->image->data + s * one, rows->data, (size_t)one * sizeof(float));
         vr_arena_release(run->arena, mark);
     }
     vr_emit(b->trace, b->user, "pixels", pixels);
@@ -76,11 +77,13 @@ static vr_status embed(batch *b, vr_run *run, float *to, const int32_t *ids, int
 static vr_status fill_sample(batch *b, vr_run *run, float *rows, int64_t s) {
     static const int32_t filler = 0;
     const vr_original_input *input = &b->inputs[s];
-    int64_t width = b->model->config.lm.n_embd, place = place_of(input), before = place > 0 ? place : 0, first = b->image_start - before;
+    int64_t width = b->model->config.lm.n_embd, place = place_of(input), before = place > 0 ? place : 0;
+    int64_t first = b->image_start - before;
+    const float *image = (const float *)b->image->data + s * b->image_rows * width;
     for (int64_t i = 0; i < first; i++) VR_TRY(embed(b, run, rows + i * width, &filler, 1));
     VR_TRY(embed(b, run, rows + first * width, input->ids, before));
     rows += b->image_start * width;
-    VR_TRY(vr_place_image(b->model, b->model->scan, rows, (float *)b->image->data + s * b->image_rows * width, b->image_rows, run->err));
+    VR_TRY(vr_place_image(b->model, b->model->scan, rows, image, b->image_rows, run->err));
     return embed(b, run, rows + b->image_rows * width, input->ids + place + 1, (int64_t)input->n - place - 1);
 }
 

@@ -352,8 +352,17 @@ def write_case(folder, case):
     (folder / "case.json").write_text(text.replace(', "', ',\n "').replace('{"kind"', '{\n "kind"') + "\n")
 
 
+def greedy_on_state(model, state, ids, n):
+    last, out = model.logits(model.forward(model.embed(ids), state))[-1], []
+    while len(out) < n:
+        out.append(int(last.argmax()))
+        last = model.logits(model.forward(model.embed(out[-1:]), state))[-1]
+    return out
+
+
 def make_text(o):
-    """A language model with the keys of a released one, without prefix; expected are float64 results."""
+    """A language model with the keys of a released one, without prefix, and an initial state for it as
+    state tuning makes it; expected are float64 results."""
     folder, rng = Path(o.make), torch.Generator().manual_seed(o.seed)
     folder.mkdir(parents=True, exist_ok=True)
     draw = Draw(rng)
@@ -368,16 +377,18 @@ def make_text(o):
             "input_ids": torch.randint(1, o.vocab_size, (sum(pieces),), generator=rng).tolist()}
     model = LANGUAGE[version](load_state_dict(folder / "model.pth", torch.float64), o.head_size_divisor)
     out = run_text(model, case)[1]
-    state = model.new_state()           # greedy ids on the state, for `run --tokens`
-    last, ids = model.logits(model.forward(model.embed(case["input_ids"]), state))[-1], []
-    while len(ids) < o.new_tokens:
-        ids.append(int(last.argmax()))
-        last = model.logits(model.forward(model.embed(ids[-1:]), state))[-1]
-    case["greedy_ids"] = ids
+    case["greedy_ids"] = greedy_on_state(model, model.new_state(), case["input_ids"], o.new_tokens)
+    tuned = {f"blocks.{i}.att.time_state": draw.normal(model.H, model.N, model.N) for i in range(model.L)}  # [H, value, key]
+    torch.save(tuned, folder / "tuned.pth")
+    state = model.new_state()
+    for i, layer in enumerate(state):
+        S = tuned[f"blocks.{i}.att.time_state"].double()
+        layer.S = S if o.language == "x070" else S.transpose(1, 2)
+    case["tuned_ids"] = greedy_on_state(model, state, case["input_ids"], o.new_tokens)
     write_safetensors(folder / "expect.safetensors",
                       {name: value if name == "tokens" else value.to(torch.float32) for name, value in out.items()})
     write_case(folder, case)
-    print(f"{folder}: {o.language}, {len(case['input_ids'])} ids, then {ids}")
+    print(f"{folder}: {o.language}, {len(case['input_ids'])} ids, then {case['greedy_ids']}, tuned {case['tuned_ids']}")
 
 
 def make(o):

@@ -184,7 +184,8 @@ static void test_elements(bench *b, const vr_kernels *kernels) {
             vr_tensor *x = random2(b, T, C, 1), *y = random2(b, T, C, 1), *v = random1(b, C, 1), *m = random2(b, T, C, 1);
             vr_tensor *sum = vr_add(&b->run, x, y), *sum1 = vr_add(&b->run, x, v);
             vr_tensor *product = vr_mul(&b->run, x, y), *product1 = vr_mul(&b->run, x, v);
-            vr_tensor *l = vr_lerp(&b->run, x, y, v, m), *l1 = vr_lerp(&b->run, x, y, v, NULL), *l2 = vr_lerp(&b->run, x, y, NULL, m);
+            vr_tensor *l = vr_lerp(&b->run, x, y, v, m), *l1 = vr_lerp(&b->run, x, y, v, NULL);
+            vr_tensor *l2 = vr_lerp(&b->run, x, y, NULL, m);
             CHECK(vr_run_status(&b->run) == VRWKV_OK, "%s", b->err.message);
             for (int64_t i = 0; l1 && i < T * C; i++) { /* plain f32 operations: exactly these */
                 float p = at(x)[i], q = at(y)[i], r = at(v)[i % C];

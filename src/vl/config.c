@@ -276,7 +276,8 @@ vr_status vr_config_apply(vr_config *config, const json_t *root, bool adds_tower
     if (!adds_towers && n && (int)n != config->n_towers)
         return vr_fail(err, VRWKV_ERR_SHAPE, "settings name %zu towers, the checkpoint holds %d", n, config->n_towers);
     for (size_t i = 0; i < n; i++) VR_TRY(apply_tower(config, (int)i, json_array_get(towers, i), err));
-    if (json_is_array(towers) && (adds_towers ? n > 0 : n == 0)) config->n_towers = (int)n; /* none: the language model alone */
+    if (json_is_array(towers) && n == 0) config->n_towers = 0; /* the language model alone */
+    if (adds_towers && n) config->n_towers = (int)n;
     if (json_is_string(heads)) VR_TRY(apply_heads(config, json_string_value(heads), err));
     return VRWKV_OK;
 }

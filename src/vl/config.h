@@ -30,7 +30,8 @@ typedef struct vr_config {
 } vr_config;
 
 /* Settings from JSON by the keys of case.json (a whole case.json is fine); keys that do not describe
- * a model are ignored, null means unset. */
+ * a model are ignored, null means unset. An empty list of `towers` leaves out those of the checkpoint:
+ * the language model alone. */
 typedef struct vr_settings vr_settings;
 vr_status vr_settings_parse(vr_settings **out, const char *json, size_t n, vr_error *err);
 vr_status vr_settings_file(vr_settings **out, const char *path, vr_error *err);

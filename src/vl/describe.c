@@ -96,8 +96,9 @@ static vr_status refuse_by_name(vr_weights *const *files, int n, vr_error *err) 
         const vr_entry *entry = find_key(files, n, LM_PREFIX, refused[i].key, NULL);
         if (!entry || (refused[i].without && find_key(files, n, LM_PREFIX, refused[i].without, NULL))) continue;
         if (refused[i].per_head && entry->ndim > 1 && entry->shape[1] > 1) continue;
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported ('%s' has shape %s%s%s%s)", vr_weights_path(files[0]),
-                       refused[i].name, entry->name, vr_shape_text(entry->ndim, entry->shape, text, sizeof text),
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported ('%s' has shape %s%s%s%s)",
+                       vr_weights_path(files[0]), refused[i].name, entry->name,
+                       vr_shape_text(entry->ndim, entry->shape, text, sizeof text),
                        refused[i].without ? ", there is no '" : "", refused[i].without ? refused[i].without : "",
                        refused[i].without ? "'" : "");
     }

@@ -158,7 +158,7 @@ int vr_cmd_convert(int argc, char **argv) {
         .min_args = 1,
         .max_args = INT_MAX,
         .arg_name = "a source file",
-        .example = "  vrwkv convert VisualRWKV-v060-1B6.pth -o model.gguf --type q8_0 --grid-size 8",
+        .example = "  vrwkv convert VisualRWKV-v060-1B6-v1.0-20240612.pth -o model.gguf --type q8_0",
     };
     int code = vr_options_parse(&usage, argc, argv, &sources);
     if (code == VR_GO_ON) code = check(&args, &sources);

@@ -107,6 +107,8 @@ static double act_double(double x, vr_act act) {
     case VR_ACT_QUICK_GELU: return x / (1 + exp(-(double)1.702f * x));
     case VR_ACT_GELU: return 0.5 * x * (1 + erf(x / sqrt(2)));
     case VR_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case VR_ACT_RELU: return x > 0 ? x : 0;
+    case VR_ACT_COUNT: break;
     case VR_ACT_DECAY: return exp(-exp(-(x < -700 ? -x : log1p(exp(-x))) - 0.5)); /* by softplus, as RWKV-7 writes it */
     }
     return NAN;
@@ -140,7 +142,7 @@ static void test_lora(bench *b, const vr_kernels *kernels) {
 /* Bounds: 6 units in the last place for the smooth ones (plus what a result below the smallest normal
  * number loses); the GELUs, which cancel on the negative side, 4e-7 of max(1, |x|). */
 static void test_activate(bench *b, const vr_kernels *kernels) {
-    for (int act = VR_ACT_NONE; act <= VR_ACT_DECAY; act++) {
+    for (int act = VR_ACT_NONE; act < VR_ACT_COUNT; act++) {
         use(b, kernels, 3);
         vr_tensor *x = vr_new2(&b->run, 37, 1237);
         int64_t n = 37 * 1237;

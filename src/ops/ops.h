@@ -52,7 +52,7 @@ vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const 
  * y [G,T,O], where group g sees columns g*R.. of the middle. src: RWKV-6 time_maa_w1/w2, time_decay_w1/w2 */
 typedef enum vr_act {
     VR_ACT_NONE, VR_ACT_TANH, VR_ACT_SIGMOID, VR_ACT_SILU, VR_ACT_RELU2, VR_ACT_QUICK_GELU, VR_ACT_GELU, VR_ACT_GELU_TANH,
-    VR_ACT_DECAY
+    VR_ACT_DECAY, VR_ACT_RELU, VR_ACT_COUNT
 } vr_act;
 vr_tensor *vr_lora(vr_run *run, const vr_tensor *x, const vr_tensor *w1, vr_act act, const vr_tensor *w2);
 /* y = act(x), elementwise. relu2: max(x,0)^2; quick_gelu: x*sigmoid(1.702x); gelu: erf form; decay, RWKV-7's:

@@ -94,12 +94,13 @@ typedef struct vr_projector {
     vr_tensor w, gate, out, norm_w, norm_b; /* those that its rows name */
 } vr_projector;
 
-/* Letters of the rows: C the towers' channels together, D the language model's width. */
+/* Letters of the rows: C the towers' channels together, for each view; D the language model's width. */
 struct vr_projector_arch {
     const char *type;      /* "linear": proj_type of the configuration */
     const char *signature; /* a checkpoint key that tells it, after "proj." */
     const vr_row *rows;
     int n_rows;
+    int views; /* of the picture, side by side in its C channels */
     vr_tensor *(*forward)(vr_run *run, const vr_projector *projector, const vr_tensor *x); /* [n,C] -> [n,D] */
 };
 

@@ -337,7 +337,7 @@ int vr_config_image_rows(const vr_config *config) {
     if (config->n_towers == 0) return 0;
     int side = vr_tower_side(&config->towers[0]), pooled = 0, tokens = config->num_token_per_image;
     if (vr_config_has_class_row(config)) return vr_grid_rows(side * side, config->grid_size);
-    if (config->rules->rows != VR_ROWS_POOLED) return tokens;
+    if (vr_is_compressed(config->rules->rows)) return tokens;
     while ((pooled + 1) * (pooled + 1) <= tokens) pooled++;
     return tokens ? pooled * pooled : side * side;
 }

@@ -152,8 +152,13 @@ static vr_status describe_tower(vr_config *config, const vr_tower_arch *arch, vr
 }
 
 static vr_status describe_projector(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
+    int64_t channels = 0;
+    for (int i = 0; i < config->n_towers; i++) channels += vr_tower_width(&config->towers[i]);
+    const vr_entry *first = find_key(files, n, PROJ_PREFIX, "proj.weight", NULL);
+    bool two_views = first && first->ndim == 2 && first->shape[1] == 2 * channels;
     for (int i = 0; vr_projector_at(i); i++) {
         if (!find_key(files, n, PROJ_PREFIX, vr_projector_at(i)->signature, NULL)) continue;
+        if (vr_projector_at(i)->views > 1 && !two_views) continue;
         snprintf(config->proj_type, sizeof config->proj_type, "%s", vr_projector_at(i)->type);
         return VRWKV_OK;
     }
@@ -201,11 +206,15 @@ static vr_status check_picture(const vr_config *config, vr_error *err) {
             return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s has a grid of %d x %d, the first tower one of %d x %d: their channels cannot stand side by side",
                            config->tower_type[i], vr_tower_side(&config->towers[i]), vr_tower_side(&config->towers[i]), side, side);
     if (!vr_projector_find(config->proj_type))
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "projector '%s' is unknown (linear, mlp, gated)", config->proj_type);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "projector '%s' is unknown (linear, mlp, gated, relu)", config->proj_type);
     if (vr_config_image_rows(config) < 1)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "grid_size %d, num_token_per_image %d: no rows of a picture with a grid of %d x %d",
                        config->grid_size, config->num_token_per_image, side, side);
-    if ((config->rules->rows != VR_ROWS_POOLED) != (config->n_vtc_layer > 0))
+    if ((config->rules->rows == VR_ROWS_OVERLAID) != (vr_projector_find(config->proj_type)->views == 2) ||
+        (config->rules->rows == VR_ROWS_OVERLAID && side % 2))
+        return vr_fail(err, VRWKV_ERR_SHAPE, "projector '%s' on a grid of %d x %d does not fit version %s", config->proj_type, side, side,
+                       config->rules->name);
+    if (vr_is_compressed(config->rules->rows) != (config->n_vtc_layer > 0))
         return vr_fail(err, VRWKV_ERR_SHAPE, "version %s %s a compressor, the checkpoint has one of %d layers", config->rules->name,
                        config->n_vtc_layer > 0 ? "has no" : "needs", config->n_vtc_layer);
     return VRWKV_OK;
@@ -303,7 +312,7 @@ static vr_status choose_rules(vr_config *config, vr_error *err) {
     if (config->rules && strcmp(config->rules->rwkv, config->rwkv) != 0)
         return vr_fail(err, VRWKV_ERR_SHAPE, "version %s is a model of RWKV %s, the checkpoint is one of %s", config->version,
                        config->rules->rwkv, config->rwkv);
-    if (!config->rules) config->rules = vr_version_detect(config->rwkv, towers, config->n_vtc_layer > 0);
+    if (!config->rules) config->rules = vr_version_detect(config->rwkv, towers, config->n_vtc_layer > 0, config->proj_type);
     if (!config->rules) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "RWKV version '%s' is not supported", config->rwkv);
     snprintf(config->version, sizeof config->version, "%s", config->n_towers ? config->rules->name : "");
     return VRWKV_OK;
@@ -316,9 +325,9 @@ static vr_status complete(vr_config *config, vr_error *err) {
     if (config->lm.group_norm_eps == 0)
         config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
     for (int i = 0; i < config->n_towers; i++) vr_tower_complete(&config->towers[i], vr_tower_arch_find(config->tower_type[i]));
+    if (config->n_towers && !config->proj_type[0]) snprintf(config->proj_type, sizeof config->proj_type, "linear");
     VR_TRY(choose_rules(config, err));
     const vr_version *rules = config->rules;
-    if (config->n_towers && !config->proj_type[0]) snprintf(config->proj_type, sizeof config->proj_type, "linear");
     if (!config->scan[0]) snprintf(config->scan, sizeof config->scan, "%s", rules->scan);
     if (!config->image_position[0]) snprintf(config->image_position, sizeof config->image_position, "%s", rules->image_position);
     if (config->pad_token == UNSET) config->pad_token = rules->pad_token;
@@ -401,6 +410,7 @@ int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]) {
     }
     if (config->n_towers) {
         const vr_projector_arch *type = vr_projector_find(config->proj_type);
+        projector.size['C' - 'A'] *= type->views;
         parts[n++] = (vr_part){.name = "projector", .prefix = PROJ_PREFIX, .gguf_prefix = "", .rows = type->rows,
                                .n_rows = type->n_rows, .repeat = 1, .dims = projector};
     }

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #define VR_MOST_REGIONS 4096 /* of one picture */
+bool vr_regions_fit(vr_cut cut, int64_t regions);
 
 /* Scratch memory of one running call; kept by the model for the next. */
 typedef struct vr_workspace {

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks ref/visualrwkv.py and ref/rwkv57.py against reference cases, and makes further cases.
+"""Checks ref/visualrwkv.py, ref/rwkv57.py and ref/towers.py against reference cases, and makes further cases.
 
     ref/check.py CASE_DIR...                 runs every case that is one of KINDS below, in or below the folders
     ref/check.py --make DIR [--seed 7 ...]   makes a random small model and case in DIR (see --help)
@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from rwkv57 import Rwkv5, Rwkv7, assemble_batch, forward_batch
+from towers import build_tower, resample_table
 from visualrwkv import IMAGE, STOP, Rwkv6, VisualRWKV, load_state_dict, normalise
 
 sys.dont_write_bytecode = True
@@ -29,6 +30,8 @@ LANGUAGE = {"v5": Rwkv5, "v6": Rwkv6, "v7": Rwkv7}     # by the beginning of `ve
 # Absolute bounds of a float32 run; a name takes the longest prefix that fits.
 BOUNDS = {"logits": 1e-3, "x.": 2e-4, "image": 2e-4, "vision": 1e-4, "tokens": 0.0, "pixels": 0.0}
 TEXT_BOUNDS = {"logits": 1e-4, "x.": 1e-4, "padded.x.": 1e-4, "end.state.": 1e-4, "piece0.state.": 1e-4, "tokens": 0.0}
+TOWER_BOUNDS = {"patch": 5e-5, "block.": 5e-5, "neck.": 5e-5, "vision": 5e-5}
+TABLE_BOUNDS = {"": 5e-6}
 
 
 # ---- files -----------------------------------------------------------------------------------------
@@ -229,9 +232,37 @@ def check_text_state(folder, case):
     return not report.failed
 
 
+def check_tower(folder, case):
+    """One vision tower alone, or that of a v7.01 case. A case may hold every n-th row and column."""
+    report, want = Report(TOWER_BOUNDS), read_safetensors(folder / "expect.safetensors")
+    about, got = case["towers"][0], {}
+    pixels = want.get("pixels", torch.zeros(3, about["image_size"], about["image_size"])).float()
+    got["vision"] = build_tower(load_state_dict(folder / case["model"]), about)(pixels, got.__setitem__)
+    names = set(want) - {"pixels"} if case["kind"] == "tower" else set(want) & {"vision"}
+    if not names:
+        print("  note the case expects nothing of its tower")
+    for name in sorted(names):
+        if name not in got:
+            report.line(False, f"{name}: expected, but nothing of that name is computed")
+            continue
+        value = got[name].permute(2, 0, 1) if name.startswith("neck") else got[name]
+        steps = [-(-found // kept) for found, kept in zip(value.shape, want[name].shape)]
+        report.tensor(name, value[tuple(slice(None, None, step) for step in steps)], want[name])
+    return not report.failed
+
+
+def check_resample(folder, case):
+    report, want = Report(TABLE_BOUNDS), read_safetensors(folder / "expect.safetensors")
+    for name, about in case["cases"].items():
+        grid = (about["new_grid"], about["new_grid"])
+        report.tensor(f"{name}.out", resample_table(want[f"{name}.in"], grid, about["prefix_tokens"]), want[f"{name}.out"])
+    return not report.failed
+
+
 KINDS = {("infer", "v5"): check_infer, ("infer", "v6"): check_infer, ("infer-batch", "v5"): check_batch,
          ("text-state", "v5"): check_text_state, ("text-state", "v6"): check_text_state,
-         ("text-state", "v7"): check_text_state}
+         ("text-state", "v7"): check_text_state, ("infer", "v7.01"): check_tower,
+         ("tower", ""): check_tower, ("resample", ""): check_resample}
 
 
 # ---- making ----------------------------------------------------------------------------------------
@@ -465,7 +496,8 @@ def main():
     run = failed = 0
     for path in sorted({c.parent for f in o.cases for c in Path(f).rglob("case.json")}):
         case = json.loads((path / "case.json").read_text())
-        check = KINDS.get((case.get("kind"), case.get("version", "")[:2]))
+        kind, version = case.get("kind"), case.get("version", "")
+        check = KINDS.get((kind, version), KINDS.get((kind, version[:2])))
         if not check:
             continue
         print(path)

@@ -39,12 +39,16 @@ static vr_status thin(const vr_case *item, const char *name, vr_array *found, co
     const json_t *steps = json_object_get(json_object_get(item->json, "thinned"), part);
     for (int i = 0; i < found->ndim && found->ndim == expected->ndim; i++) {
         int64_t size = expected->shape[i];
-        step[i] = steps ? json_integer_value(json_array_get(steps, (size_t)i)) : size ? (found->shape[i] + size - 1) / size : 1;
+        if (steps)
+            step[i] = json_integer_value(json_array_get(steps, (size_t)i));
+        else if (size)
+            step[i] = (found->shape[i] + size - 1) / size;
     }
     return vr_array_thin(found, step, err);
 }
 
-static vr_status check_tensor(tower_case *c, const char *name, const vr_tensor *value, const vr_entry *entry, vr_error *err) {
+static vr_status check_tensor(tower_case *c, const char *name, const vr_tensor *value, const vr_entry *entry,
+                              vr_error *err) {
     vr_array found = {0}, expected = {0};
     vr_status status = vr_array_make(&found, value->ndim, value->shape, value->data, err);
     if (status == VRWKV_OK && strncmp(name, "neck.", 5) == 0) status = channels_first(&found, err);
@@ -85,7 +89,8 @@ static vr_status run_tower(tower_case *c, vr_tower tower, vr_pool *pool, vr_arra
 static vr_status open_tower(vr_lone_tower *tower, const vr_case *item, vr_error *err) {
     vr_settings *settings = NULL;
     char *path = vr_path_join(item->folder, vr_case_text(item->json, "model", "model.pth"));
-    vr_status status = path ? vr_settings_file(&settings, item->path, err) : vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a path");
+    vr_status status = path ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a path");
+    if (status == VRWKV_OK) status = vr_settings_file(&settings, item->path, err);
     if (status == VRWKV_OK) status = vr_lone_tower_open(tower, path, settings, err);
     vr_settings_free(settings);
     free(path);
@@ -103,7 +108,8 @@ static void check_all_seen(const tower_case *c) {
 vr_status vr_verify_tower(vr_verify *verify, const vr_case *item, vr_error *err) {
     const vr_entry *entry = item->expect ? vr_weights_find(item->expect, "pixels") : NULL;
     if (!entry) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: the case has no tensor pixels", item->path);
-    tower_case c = {.verify = verify, .item = item, .seen = vr_alloc(vr_weights_count(item->expect), sizeof *c.seen), .err = err};
+    tower_case c = {.verify = verify, .item = item, .err = err};
+    c.seen = vr_alloc(vr_weights_count(item->expect), sizeof *c.seen);
     vr_lone_tower tower = {0};
     vr_pool *pool = NULL;
     vr_array pixels = {0};

@@ -60,7 +60,8 @@ static void measure_windows(vr_tower_dims *dims, vr_shape_of_fn shape_of, const 
     int n = dims->num_hidden_layers < VR_SAM_MAX_LAYERS ? dims->num_hidden_layers : VR_SAM_MAX_LAYERS;
     if (shape_of(checkpoint, "pos_embed", shape) == 4 && shape[1] < 1 << 14) grid = shape[1];
     for (int i = 0; i < n; i++) {
-        if (shape_of(checkpoint, vr_row_name(L "attn.rel_pos_h", i, key), shape) != 2 || shape[0] > 1 << 15 || shape[1] < 1) continue;
+        vr_row_name(L "attn.rel_pos_h", i, key);
+        if (shape_of(checkpoint, key, shape) != 2 || shape[0] > 1 << 15 || shape[1] < 1) continue;
         rows[i] = shape[0];
         least = least && least < rows[i] ? least : rows[i];
         most = most > rows[i] ? most : rows[i];

@@ -81,22 +81,29 @@ static const vr_tensor *relative(vr_run *run, const vr_tensor *table, int64_t si
 }
 
 /* window 0: all rows attend to each other. */
-static vr_tensor *attention(vr_run *run, const vr_tower_dims *dims, const vr_vit_layer *l, vr_tensor *x, vr_grid grid, int window) {
+static vr_tensor *attention(vr_run *run, const vr_tower_dims *dims, const vr_vit_layer *l, vr_tensor *x, vr_grid grid,
+                            int window) {
     int heads = dims->num_attention_heads;
     float scale = 1.0f / sqrtf((float)(dims->hidden_size / heads));
     if (window) x = vr_window_partition(run, x, grid, window);
     vr_grid part = window ? (vr_grid){window, window} : grid;
     qkv p = project(run, l, x);
-    vr_tensor *y = l->rel_h.data ? vr_attention_2d(run, p.q, p.k, p.v, heads, scale, part, relative(run, &l->rel_h, part.height),
-                                                   relative(run, &l->rel_w, part.width))
-                                 : vr_attention(run, p.q, p.k, p.v, heads, scale);
+    vr_tensor *y;
+    if (l->rel_h.data)
+        y = vr_attention_2d(run, p.q, p.k, p.v, heads, scale, part, relative(run, &l->rel_h, part.height),
+                            relative(run, &l->rel_w, part.width));
+    else
+        y = vr_attention(run, p.q, p.k, p.v, heads, scale);
     if (window) y = vr_window_merge(run, y, grid, window);
     return vr_linear(run, y, &l->out_w, &l->out_b);
 }
 
-static vr_tensor *scaled(vr_run *run, vr_tensor *x, const vr_tensor *scale) { return scale->data ? vr_mul(run, x, scale) : x; }
+static vr_tensor *scaled(vr_run *run, vr_tensor *x, const vr_tensor *scale) {
+    return scale->data ? vr_mul(run, x, scale) : x;
+}
 
-static vr_tensor *block(vr_run *run, const vr_tower_dims *dims, const vr_vit_layer *l, vr_tensor *h, vr_grid grid, int window) {
+static vr_tensor *block(vr_run *run, const vr_tower_dims *dims, const vr_vit_layer *l, vr_tensor *h, vr_grid grid,
+                        int window) {
     float eps = dims->layer_norm_eps;
     vr_tensor *a = attention(run, dims, l, vr_layer_norm(run, h, &l->ln1_w, &l->ln1_b, eps), grid, window);
     h = vr_add(run, h, scaled(run, a, &l->scale1));
@@ -134,7 +141,8 @@ vr_tensor *vr_vit_positions(vr_run *run, const vr_tower *tower, const vr_tensor 
     if (tower->arch->any_grid) return vr_resample_grid(run, &rows, prefix, (vr_grid){side, side}, grid);
     if (run->status == VRWKV_OK)
         run->status = vr_fail(run->err, VRWKV_ERR_SHAPE, "%s: a picture of %lld x %lld patches, expected %lld x %lld",
-                              tower->arch->type, (long long)grid.height, (long long)grid.width, (long long)side, (long long)side);
+                              tower->arch->type, (long long)grid.height, (long long)grid.width, (long long)side,
+                              (long long)side);
     return NULL;
 }
 

@@ -45,7 +45,8 @@ int vr_config_image_rows(const vr_config *config); /* rows of one picture; 0: no
 /* All parts of such a model, in the order of a model file; names and shapes only. Returns how many. */
 #define VR_MAX_PARTS (2 + 2 * VR_MAX_TOWERS + 1)
 int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]);
-/* Finds a row's tensor under its checkpoint key (with and without the part's prefix) or GGUF name. */
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
-                               vr_weights **file, bool *is_gguf);
+/* Finds a row's tensor: in a file that has a layout (vl/layout.h) where that keeps it, else under its
+ * checkpoint key with and without the part's prefix. NULL: nowhere. */
+typedef struct vr_found vr_found;
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out);
 #endif

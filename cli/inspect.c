@@ -60,7 +60,8 @@ static vr_status look(inspected *in, const vr_settings *settings, vr_error *err)
     in->is_model = vr_config_describe(&in->config, &in->weights, 1, settings, &in->why_not) == VRWKV_OK;
     const vr_rwkv_arch *arch = in->is_model ? vr_rwkv_arch_find(in->config.rwkv) : NULL;
     if (arch)
-        in->state_bytes = sizeof(float) * (uint64_t)arch->state_floats(&in->config.lm) * (uint64_t)in->config.lm.n_layer;
+        in->state_bytes = (uint64_t)in->config.lm.n_layer *
+                          (uint64_t)vr_rwkv_state_floats(arch, &in->config.lm) * sizeof(float);
     return VRWKV_OK;
 }
 

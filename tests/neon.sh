@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the rooms base and ops with their test for arm64 and runs it in an emulator. Needs neither
+# Builds the rooms base and ops with their tests for arm64 and runs it in an emulator. Needs neither
 # CMake nor libraries of the target. Skipped, saying so, where the tools are missing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,7 +14,9 @@ done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 sources="src/base/*.c src/ops/*.c src/ops/cpu/kernels.c src/ops/cpu/generic.c src/ops/cpu/neon.c"
-# shellcheck disable=SC2086
-"$CC" -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -D_GNU_SOURCE -DVRWKV_SOURCE_DIR='"."' -Isrc -Iinclude -Itests \
-    -static -o "$folder/test_ops" tests/test_ops.c $sources -lpthread -lm
-"$RUN" "$folder/test_ops"
+for test in test_ops test_ops_rwkv; do
+    # shellcheck disable=SC2086
+    "$CC" -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -D_GNU_SOURCE -DVRWKV_SOURCE_DIR='"."' -Isrc -Iinclude -Itests \
+        -static -o "$folder/$test" "tests/$test.c" $sources -lpthread -lm
+    "$RUN" "$folder/$test"
+done

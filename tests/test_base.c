@@ -332,11 +332,11 @@ static void test_row(void **state) {
     dims.size['D' - 'A'] = 24;
     dims.size['R' - 'A'] = 4;
     vr_row row = {.shape = "5R,D"}, fixed = {.shape = "1,1,D"}, patch = {.shape = "D,3,R,R"};
-    assert_int_equal(vr_row_shape(&row, &dims, shape), 2);
+    assert_int_equal(vr_letters_shape(row.shape, &dims, shape), 2);
     assert_true(shape[0] == 20 && shape[1] == 24);
-    assert_int_equal(vr_row_shape(&fixed, &dims, shape), 3);
+    assert_int_equal(vr_letters_shape(fixed.shape, &dims, shape), 3);
     assert_true(shape[0] == 1 && shape[1] == 1 && shape[2] == 24);
-    assert_int_equal(vr_row_shape(&patch, &dims, shape), 4);
+    assert_int_equal(vr_letters_shape(patch.shape, &dims, shape), 4);
     assert_true(shape[0] == 24 && shape[1] == 3 && shape[2] == 4 && shape[3] == 4);
     assert_string_equal(vr_row_name("blocks.%d.ln1.weight", 31, name), "blocks.31.ln1.weight");
     assert_string_equal(vr_row_name("head.weight", 31, name), "head.weight");

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-int vr_row_shape(const vr_row *row, const vr_dims *dims, int64_t shape[VR_MAX_DIMS]) {
+int vr_letters_shape(const char *letters, const vr_dims *dims, int64_t shape[VR_MAX_DIMS]) {
     int ndim = 0;
-    for (const char *at = row->shape; *at && ndim < VR_MAX_DIMS; ndim++) {
+    for (const char *at = letters; *at && ndim < VR_MAX_DIMS; ndim++) {
         char *end;
         int64_t size = strtol(at, &end, 10);
         if (end == at) size = 1;
@@ -27,10 +27,10 @@ const char *vr_row_name(const char *pattern, int layer, char *buffer) {
 }
 
 int vr_part_shape(const vr_part *part, const vr_row *row, int layer, int64_t shape[VR_MAX_DIMS]) {
-    if (!part->at_layer) return vr_row_shape(row, &part->dims, shape);
+    if (!part->at_layer) return vr_letters_shape(row->shape, &part->dims, shape);
     vr_dims dims = part->dims;
     part->at_layer(&dims, part->from, layer);
-    return vr_row_shape(row, &dims, shape);
+    return vr_letters_shape(row->shape, &dims, shape);
 }
 
 const char *vr_part_gguf_name(const vr_part *part, const vr_row *row, int layer, char *buffer) {

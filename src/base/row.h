@@ -62,7 +62,7 @@ typedef struct vr_part {
 } vr_part;
 
 /* A shape in letters, in numbers; how many sizes. */
-int vr_row_shape(const vr_row *row, const vr_dims *dims, int64_t shape[VR_MAX_DIMS]);
+int vr_letters_shape(const char *letters, const vr_dims *dims, int64_t shape[VR_MAX_DIMS]);
 /* The row's shape in the checkpoint; the model file's has the last two axes exchanged if transposed. */
 int vr_part_shape(const vr_part *part, const vr_row *row, int layer, int64_t shape[VR_MAX_DIMS]);
 /* Name with the layer's number in place; VR_NAME_SIZE bytes. */

@@ -1,8 +1,8 @@
 /* Operations on elements: y = act(x), x + y, x * y, lerp, and the token shift. All are cut into chunks
  * of whole rows.
  *
- *     lerp:        y = x + d*(mu + m)              src: RWKV-5/6 lerp, RWKV-6 ddlerp
- *     token_shift: d[t] = x[t-1] - x[t]            src: RWKV time_shift, xx = shift(x) - x */
+ *     lerp:        y = x + (z - x)*(mu + m)        src: RWKV lerp, RWKV-6 ddlerp
+ *     token_shift: p[t] = x[t-1]                   src: RWKV time_shift */
 #include "ops/internal.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@ enum { CHUNK_FLOATS = 1 << 14 };
 typedef struct rows_job {
     const vr_kernels *kernels;
     float *y;
-    const float *x, *z, *m, *mu; /* z: second operand, or lerp's d */
+    const float *x, *z, *m, *mu; /* z: second operand */
     int64_t T, C, z_stride, per; /* per: rows of a chunk */
     int act;
     void (*binary)(float *y, const float *x, const float *z, int64_t n);
@@ -49,8 +49,8 @@ static vr_tensor *new_like(vr_run *run, const char *op, const vr_tensor *x) {
 
 vr_tensor *vr_activate(vr_run *run, const vr_tensor *x, vr_act act) {
     if (!x || !vr_op_start(run)) return NULL;
-    if ((unsigned)act > VR_ACT_GELU_TANH)
-        return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "activate: function %d, expected 0 to %d", (int)act, VR_ACT_GELU_TANH);
+    if ((unsigned)act > VR_ACT_DECAY)
+        return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "activate: function %d, expected 0 to %d", (int)act, VR_ACT_DECAY);
     vr_tensor *y = new_like(run, "activate", x);
     if (!y) return NULL;
     rows_job job = {.y = y->data, .x = x->data, .T = vr_op_rows(x), .C = vr_op_columns(x), .act = act};
@@ -96,14 +96,14 @@ static void lerp_chunk(void *data, int64_t chunk, int thread) {
     }
 }
 
-vr_tensor *vr_lerp(vr_run *run, const vr_tensor *x, const vr_tensor *d, const vr_tensor *mu, const vr_tensor *m) {
-    if (!x || !d || !mu || !vr_op_start(run)) return NULL;
-    if (!vr_op_is_rows(run, "lerp", "x", x) || !vr_op_is_like(run, "lerp", "d", d, x) ||
-        !vr_op_is_vector(run, "lerp", "mu", mu, x->shape[1]) || (m && !vr_op_is_like(run, "lerp", "m", m, x)))
+vr_tensor *vr_lerp(vr_run *run, const vr_tensor *x, const vr_tensor *z, const vr_tensor *mu, const vr_tensor *m) {
+    if (!x || !z || (!mu && !m) || !vr_op_start(run)) return NULL;
+    if (!vr_op_is_rows(run, "lerp", "x", x) || !vr_op_is_like(run, "lerp", "z", z, x) ||
+        (mu && !vr_op_is_vector(run, "lerp", "mu", mu, x->shape[1])) || (m && !vr_op_is_like(run, "lerp", "m", m, x)))
         return NULL;
     vr_tensor *y = vr_new2(run, x->shape[0], x->shape[1]);
     if (!y) return NULL;
-    rows_job job = {.y = y->data, .x = x->data, .z = d->data, .mu = mu->data, .m = m ? m->data : NULL,
+    rows_job job = {.y = y->data, .x = x->data, .z = z->data, .mu = mu ? mu->data : NULL, .m = m ? m->data : NULL,
                     .T = x->shape[0], .C = x->shape[1]};
     run_rows(run, lerp_chunk, &job);
     return y;
@@ -127,9 +127,8 @@ static void shift_chunk(void *data, int64_t chunk, int thread) {
     (void)thread;
     for (int64_t t = chunk * job->per; t < chunk_end(job, chunk); t++) {
         int s = find_span(job->spans, job->n_spans, t);
-        const float *now = job->x + t * job->C, *before = t == job->spans[s].start ? job->carries[s] : now - job->C;
-        float *d = job->y + t * job->C;
-        for (int64_t i = 0; i < job->C; i++) d[i] = before[i] - now[i];
+        const float *before = t == job->spans[s].start ? job->carries[s] : job->x + (t - 1) * job->C;
+        memcpy(job->y + t * job->C, before, (size_t)job->C * sizeof(float));
     }
 }
 
@@ -138,12 +137,12 @@ vr_tensor *vr_token_shift(vr_run *run, const vr_tensor *x, const vr_span *spans,
     if (!vr_op_is_rows(run, "token_shift", "x", x) || !vr_op_spans_cover(run, "token_shift", spans, n_spans, x->shape[0]))
         return NULL;
     int64_t T = x->shape[0], C = x->shape[1];
-    vr_tensor *d = vr_new2(run, T, C);
-    if (!d) return NULL;
-    rows_job job = {.y = d->data, .x = x->data, .T = T, .C = C, .spans = spans, .carries = carries, .n_spans = n_spans};
+    vr_tensor *p = vr_new2(run, T, C);
+    if (!p) return NULL;
+    rows_job job = {.y = p->data, .x = x->data, .T = T, .C = C, .spans = spans, .carries = carries, .n_spans = n_spans};
     run_rows(run, shift_chunk, &job);
     for (int i = 0; i < n_spans; i++) /* after all rows: the first of each has read its carry */
         if (spans[i].length > 0)
             memcpy(carries[i], (const float *)x->data + (spans[i].start + spans[i].length - 1) * C, (size_t)C * sizeof(float));
-    return d;
+    return p;
 }

@@ -47,9 +47,13 @@ vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int
 vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b);
 /* Low-rank: y = act(x w1^T) w2^T with w1 [R,C], w2 [O,R]. Grouped, w1 [G*R,C], w2 [G,O,R] gives
  * y [G,T,O], where group g sees columns g*R.. of the middle. src: RWKV-6 time_maa_w1/w2, time_decay_w1/w2 */
-typedef enum vr_act { VR_ACT_NONE, VR_ACT_TANH, VR_ACT_SIGMOID, VR_ACT_SILU, VR_ACT_RELU2, VR_ACT_QUICK_GELU, VR_ACT_GELU, VR_ACT_GELU_TANH } vr_act;
+typedef enum vr_act {
+    VR_ACT_NONE, VR_ACT_TANH, VR_ACT_SIGMOID, VR_ACT_SILU, VR_ACT_RELU2, VR_ACT_QUICK_GELU, VR_ACT_GELU, VR_ACT_GELU_TANH,
+    VR_ACT_DECAY
+} vr_act;
 vr_tensor *vr_lora(vr_run *run, const vr_tensor *x, const vr_tensor *w1, vr_act act, const vr_tensor *w2);
-/* y = act(x), elementwise. relu2: max(x,0)^2; quick_gelu: x*sigmoid(1.702x); gelu: erf form. */
+/* y = act(x), elementwise. relu2: max(x,0)^2; quick_gelu: x*sigmoid(1.702x); gelu: erf form; decay, RWKV-7's:
+ * exp(-exp(-softplus(-x) - 0.5)) = exp(-exp(-0.5)*sigmoid(x)), between 0.5453 and 1. */
 vr_tensor *vr_activate(vr_run *run, const vr_tensor *x, vr_act act);
 vr_tensor *vr_add(vr_run *run, const vr_tensor *x, const vr_tensor *y); /* y [T,C], or [C]: every row */
 vr_tensor *vr_mul(vr_run *run, const vr_tensor *x, const vr_tensor *y); /* likewise */
@@ -57,15 +61,28 @@ vr_tensor *vr_mul(vr_run *run, const vr_tensor *x, const vr_tensor *y); /* likew
 vr_tensor *vr_layer_norm(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b, float eps);
 /* The same over each of `groups` equal parts of a row; w, b [C]. src: nn.GroupNorm on [T,C] */
 vr_tensor *vr_group_norm(vr_run *run, const vr_tensor *x, int groups, const vr_tensor *w, const vr_tensor *b, float eps);
-/* d[t] = x[t-1] - x[t]; for a sequence's first row x[-1] is its carry [C], which then becomes its last
- * row. carries[i] belongs to spans[i]. src: RWKV token shift */
+/* y = x / max(|x|, eps) over each of `groups` equal parts of a row, |x| their Euclidean length. src: F.normalize */
+vr_tensor *vr_l2_norm(vr_run *run, const vr_tensor *x, int groups, float eps);
+/* p[t] = x[t-1]; for a sequence's first row x[-1] is its carry [C], which then becomes its last row.
+ * carries[i] belongs to spans[i]. src: RWKV token shift */
 vr_tensor *vr_token_shift(vr_run *run, const vr_tensor *x, const vr_span *spans, float *const *carries, int n_spans);
-/* y = x + d*(mu + m); mu [C]; m [T,C] or NULL. src: lerp, ddlerp */
-vr_tensor *vr_lerp(vr_run *run, const vr_tensor *x, const vr_tensor *d, const vr_tensor *mu, const vr_tensor *m);
-/* RWKV-6 recurrence. r,k,v,w [T,C] with decay exp(-exp(w)), u [H,N]; state of a sequence [H,N(key),N(value)],
- * read and updated: y[i] = sum_j r[j](S[j,i] + u[j]k[j]v[i]); S[j,i] = decay[j]S[j,i] + k[j]v[i]. */
+/* From x towards z: y = x + (z - x)*(mu + m); mu [C], m [T,C], one of them may be NULL.
+ * src: RWKV-5/6/7 mixing with the row before, RWKV-6 ddlerp, RWKV-7 value mixing */
+vr_tensor *vr_lerp(vr_run *run, const vr_tensor *x, const vr_tensor *z, const vr_tensor *mu, const vr_tensor *m);
+/* RWKV-5 and RWKV-6 recurrence. r,k,v [T,C], decay exp(-exp(w)) with w [T,C], or [C]: the same in every row
+ * (RWKV-5), u [H,N]; state of a sequence [H,N(key),N(value)], read and updated:
+ * y[i] = sum_j r[j](S[j,i] + u[j]k[j]v[i]); S[j,i] = decay[j]S[j,i] + k[j]v[i]. */
 vr_tensor *vr_wkv6(vr_run *run, const vr_tensor *r, const vr_tensor *k, const vr_tensor *v, const vr_tensor *w,
                    const vr_tensor *u, const vr_span *spans, float *const *states, int n_spans);
+/* RWKV-7 recurrence, `heads` heads. r,w,k,v,kk,a [T,C], w the decay itself; state of a sequence
+ * [H,N(value),N(key)], read and updated, S the state before:
+ * S'[i,j] = S[i,j]w[j] - (sum_l S[i,l]kk[l])kk[j]a[j] + v[i]k[j]; y[i] = sum_j S'[i,j]r[j]. */
+vr_tensor *vr_wkv7(vr_run *run, const vr_tensor *r, const vr_tensor *w, const vr_tensor *k, const vr_tensor *v,
+                   const vr_tensor *kk, const vr_tensor *a, int heads, const vr_span *spans, float *const *states,
+                   int n_spans);
+/* y + (sum_j r[j]k[j]u[j])v per head; u [H,N]. src: RWKV-7 r_k, what a row adds to its own output */
+vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const vr_tensor *k, const vr_tensor *v,
+                    const vr_tensor *u);
 /* Softmax attention without mask over all T rows: q,k,v [T,C] in H heads; q*scale first. */
 vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale);
 /* Convolution with kernel = stride = patch, no padding: pixels [3,S,S], w [C,3,P,P], b [C] or NULL ->

@@ -2,7 +2,7 @@
  * src: Peng et al. 2024 (arXiv 2404.05892), section 4; VisualRWKV v6.0 src/model.py.
  *
  * C = n_embd, H heads of N channels, R and S ranks of the two low-rank terms. State of a layer, in
- * floats: att_shift [C], ffn_shift [C], wkv [H, N key, N value]. */
+ * floats: att_shift [C], ffn_shift [C], wkv [H, N key, N value]. p is always the row before. */
 #include "rwkv/rwkv.h"
 
 typedef struct layer6 {
@@ -51,17 +51,6 @@ static void shape_letters(vr_dims *dims, const vr_rwkv_dims *from) {
     dims->size['S' - 'A'] = from->rank_decay;
 }
 
-static int64_t state_floats(const vr_rwkv_dims *dims) {
-    return 2 * (int64_t)dims->n_embd + (int64_t)dims->dim_att * dims->head_size;
-}
-
-/* The parts of the layer's states that one op needs: states[i] + offset. */
-static float **carries(vr_run *run, float *const *states, int n, int64_t offset) {
-    float **parts = vr_arena_get(run->arena, (size_t)n, sizeof *parts);
-    for (int i = 0; parts && i < n; i++) parts[i] = states[i] + offset;
-    return parts;
-}
-
 /* Group g of a [5,T,C] tensor, as [T,C]. */
 static vr_tensor *group(vr_run *run, vr_tensor *m, int g) {
     if (!m) return NULL;
@@ -72,42 +61,39 @@ static vr_tensor *group(vr_run *run, vr_tensor *m, int g) {
     return vr_rows(run, flat, g * T, T);
 }
 
-static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, const layer6 *l, const vr_tensor *a, const vr_span *spans,
-                           float *const *states, int n) {
+static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, const layer6 *l, const vr_tensor *a, const vr_pass *pass) {
     int64_t C = model->dims.n_embd;
     int H = model->dims.dim_att / model->dims.head_size;
-    vr_tensor *d = vr_token_shift(run, a, spans, carries(run, states, n, 0), n);
-    vr_tensor *m = vr_lora(run, vr_lerp(run, a, d, &l->maa_x, NULL), &l->maa_w1, VR_ACT_TANH, &l->maa_w2);
-    vr_tensor *xw = vr_lerp(run, a, d, &l->maa_w, group(run, m, 0));
-    vr_tensor *xk = vr_lerp(run, a, d, &l->maa_k, group(run, m, 1));
-    vr_tensor *xv = vr_lerp(run, a, d, &l->maa_v, group(run, m, 2));
-    vr_tensor *xr = vr_lerp(run, a, d, &l->maa_r, group(run, m, 3));
-    vr_tensor *xg = vr_lerp(run, a, d, &l->maa_g, group(run, m, 4));
+    vr_tensor *p = vr_token_shift(run, a, pass->spans, vr_pass_states(run, pass, 0), pass->n);
+    vr_tensor *m = vr_lora(run, vr_lerp(run, a, p, &l->maa_x, NULL), &l->maa_w1, VR_ACT_TANH, &l->maa_w2);
+    vr_tensor *xw = vr_lerp(run, a, p, &l->maa_w, group(run, m, 0));
+    vr_tensor *xk = vr_lerp(run, a, p, &l->maa_k, group(run, m, 1));
+    vr_tensor *xv = vr_lerp(run, a, p, &l->maa_v, group(run, m, 2));
+    vr_tensor *xr = vr_lerp(run, a, p, &l->maa_r, group(run, m, 3));
+    vr_tensor *xg = vr_lerp(run, a, p, &l->maa_g, group(run, m, 4));
     vr_tensor *r = vr_linear(run, xr, &l->receptance, NULL);
     vr_tensor *k = vr_linear(run, xk, &l->key, NULL);
     vr_tensor *v = vr_linear(run, xv, &l->value, NULL);
     vr_tensor *g = vr_activate(run, vr_linear(run, xg, &l->gate, NULL), VR_ACT_SILU);
     vr_tensor *w = vr_add(run, vr_lora(run, xw, &l->decay_w1, VR_ACT_TANH, &l->decay_w2), &l->decay);
-    vr_tensor *y = vr_wkv6(run, r, k, v, w, &l->faaaa, spans, carries(run, states, n, 2 * C), n);
+    vr_tensor *y = vr_wkv6(run, r, k, v, w, &l->faaaa, pass->spans, vr_pass_states(run, pass, 2 * C), pass->n);
     y = vr_group_norm(run, y, H, &l->ln_x_w, &l->ln_x_b, model->dims.group_norm_eps);
     return vr_linear(run, vr_mul(run, y, g), &l->output, NULL);
 }
 
-static vr_tensor *channel_mix(vr_run *run, const vr_rwkv *model, const layer6 *l, const vr_tensor *b, const vr_span *spans,
-                              float *const *states, int n) {
-    vr_tensor *e = vr_token_shift(run, b, spans, carries(run, states, n, model->dims.n_embd), n);
-    vr_tensor *k = vr_linear(run, vr_lerp(run, b, e, &l->ffn_maa_k, NULL), &l->ffn_key, NULL);
-    vr_tensor *r = vr_linear(run, vr_lerp(run, b, e, &l->ffn_maa_r, NULL), &l->ffn_receptance, NULL);
+static vr_tensor *channel_mix(vr_run *run, const vr_rwkv *model, const layer6 *l, const vr_tensor *b, const vr_pass *pass) {
+    vr_tensor *p = vr_token_shift(run, b, pass->spans, vr_pass_states(run, pass, model->dims.n_embd), pass->n);
+    vr_tensor *k = vr_linear(run, vr_lerp(run, b, p, &l->ffn_maa_k, NULL), &l->ffn_key, NULL);
+    vr_tensor *r = vr_linear(run, vr_lerp(run, b, p, &l->ffn_maa_r, NULL), &l->ffn_receptance, NULL);
     vr_tensor *v = vr_linear(run, vr_activate(run, k, VR_ACT_RELU2), &l->ffn_value, NULL);
     return vr_mul(run, vr_activate(run, r, VR_ACT_SIGMOID), v);
 }
 
-static vr_tensor *block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, const vr_span *spans,
-                        float *const *states, int n) {
+static vr_tensor *block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, vr_pass *pass) {
     const layer6 *l = (const layer6 *)model->layers + layer;
     float eps = model->dims.norm_eps;
-    x = vr_add(run, x, time_mix(run, model, l, vr_layer_norm(run, x, &l->ln1_w, &l->ln1_b, eps), spans, states, n));
-    return vr_add(run, x, channel_mix(run, model, l, vr_layer_norm(run, x, &l->ln2_w, &l->ln2_b, eps), spans, states, n));
+    x = vr_add(run, x, time_mix(run, model, l, vr_layer_norm(run, x, &l->ln1_w, &l->ln1_b, eps), pass));
+    return vr_add(run, x, channel_mix(run, model, l, vr_layer_norm(run, x, &l->ln2_w, &l->ln2_b, eps), pass));
 }
 
 static const vr_measure measures[] = {
@@ -122,6 +108,7 @@ extern const vr_rwkv_arch vr_rwkv6;
 const vr_rwkv_arch vr_rwkv6 = {
     .name = "x060",
     .version = "v6.0",
+    .scan = "bidirection",
     .signature = "blocks.0.att.time_maa_x",
     .measures = measures,
     .n_measures = VR_COUNT(measures),
@@ -129,6 +116,8 @@ const vr_rwkv_arch vr_rwkv6 = {
     .rows = rows,
     .n_rows = VR_COUNT(rows),
     .shape_letters = shape_letters,
-    .state_floats = state_floats,
+    .state = vr_rwkv_state,
+    .n_state = VR_RWKV_STATE_PARTS,
+    .wkv_by_key = true,
     .block = block,
 };

@@ -75,15 +75,17 @@ static bool zigzag(int32_t *order, int n, int side, int layer) {
     return true;
 }
 
+/* Rotation was meant to turn the rows of a picture by a third, but rolls the axis of the samples. */
+static int third(int n) { return n / 3; }
+
 static const vr_scan scans[] = {
-    {"unidirection", VR_SCAN_NONE, false, unidirection},
-    {"bidirection", VR_SCAN_LAYER, false, bidirection},
-    {"multidirection", VR_SCAN_LAYER, true, multidirection},
-    /* The original rolls along the batch axis: with one picture nothing moves. */
-    {"rotation", VR_SCAN_NONE, false, unidirection},
-    {"spiral", VR_SCAN_INPUT, true, spiral},
-    {"snake", VR_SCAN_INPUT, true, snake},
-    {"zigzag", VR_SCAN_INPUT, true, zigzag},
+    {"unidirection", VR_SCAN_NONE, false, unidirection, NULL},
+    {"bidirection", VR_SCAN_LAYER, false, bidirection, NULL},
+    {"multidirection", VR_SCAN_LAYER, true, multidirection, NULL},
+    {"rotation", VR_SCAN_NONE, false, unidirection, third},
+    {"spiral", VR_SCAN_INPUT, true, spiral, NULL},
+    {"snake", VR_SCAN_INPUT, true, snake, NULL},
+    {"zigzag", VR_SCAN_INPUT, true, zigzag, NULL},
 };
 
 const vr_scan *vr_scan_at(int index) { return (size_t)index < VR_COUNT(scans) ? &scans[index] : NULL; }

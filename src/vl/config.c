@@ -34,6 +34,9 @@ static const field fields[] = {
     INT_OF("vocab_size", vr_config, lm.n_vocab, true),
     INT_OF("rank_mix", vr_config, lm.rank_mix, true),
     INT_OF("rank_decay", vr_config, lm.rank_decay, true),
+    INT_OF("rank_iclr", vr_config, lm.rank_iclr, true),
+    INT_OF("rank_value", vr_config, lm.rank_value, true),
+    INT_OF("rank_gate", vr_config, lm.rank_gate, true),
     INT_OF("head_size_divisor", vr_config, head_size_divisor, false),
     {"norm_eps", FLOAT, offsetof(vr_config, lm.norm_eps), 0, false},
     {"group_norm_eps", FLOAT, offsetof(vr_config, lm.group_norm_eps), 0, false},
@@ -206,6 +209,7 @@ vr_status vr_config_apply(vr_config *config, const json_t *root, bool adds_tower
     if (!adds_towers && n && (int)n != config->n_towers)
         return vr_fail(err, VRWKV_ERR_SHAPE, "settings name %zu towers, the checkpoint holds %d", n, config->n_towers);
     for (size_t i = 0; i < n; i++) VR_TRY(apply_tower(config, (int)i, json_array_get(towers, i), err));
+    if (json_is_array(towers) && n == 0) config->n_towers = 0; /* the language model alone */
     if (adds_towers && n) config->n_towers = (int)n;
     if (json_is_string(heads)) VR_TRY(apply_heads(config, json_string_value(heads), err));
     return VRWKV_OK;
@@ -221,6 +225,7 @@ static void write_fields(json_t *root, const field *table, size_t n, const void 
             value = json_string(at);
         } else if (table[i].kind == INT) {
             memcpy(&integer, at, sizeof integer);
+            if (table[i].measured && !integer) continue; /* a size that this version has not */
             value = json_integer(integer);
         } else {
             char digits[32];

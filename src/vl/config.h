@@ -10,7 +10,7 @@
 #define VR_MAX_TOWERS 4
 
 typedef struct vr_config {
-    char version[16]; /* "v6.0"; "" : a language model alone */
+    char version[24]; /* "v6.0"; "" : a language model alone */
     char rwkv[16];    /* "x060" */
     vr_rwkv_dims lm;
     int head_size_divisor;
@@ -24,7 +24,8 @@ typedef struct vr_config {
 } vr_config;
 
 /* Settings from JSON by the keys of case.json (a whole case.json is fine); keys that do not describe
- * a model are ignored, null means unset. */
+ * a model are ignored, null means unset. An empty list of `towers` leaves out those of the checkpoint:
+ * the language model alone. */
 typedef struct vr_settings vr_settings;
 vr_status vr_settings_parse(vr_settings **out, const char *json, size_t n, vr_error *err);
 vr_status vr_settings_file(vr_settings **out, const char *path, vr_error *err);

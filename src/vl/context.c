@@ -51,7 +51,7 @@ void vrwkv_context_reset(vrwkv_context *context) {
     const vrwkv_model *model = context->model;
     memset(context->state, 0, (size_t)model->state_floats * sizeof(float));
     memset(context->counts, 0, (size_t)model->config.lm.n_vocab * sizeof(float));
-    context->has_logits = false;
+    context->has_logits = context->continued = false;
     context->length = 0;
     context->rng.state = context->sampling.seed;
 }
@@ -65,6 +65,7 @@ vrwkv_status vrwkv_copy(vrwkv_context *to, const vrwkv_context *from, vrwkv_erro
     to->manner = from->manner;
     to->no_blank_image = from->no_blank_image;
     to->has_logits = from->has_logits;
+    to->continued = from->continued;
     to->length = from->length;
     to->sampling = from->sampling;
     to->rng = from->rng;
@@ -196,7 +197,8 @@ vrwkv_status vrwkv_feed(vrwkv_context *context, const int32_t *ids, size_t n, vr
             return vr_fail(err, VRWKV_ERR_ARGUMENT, "picture %zu was encoded by another model (%d wide, expected %d)", i + 1,
                            images[i] ? images[i]->width : 0, model->config.lm.n_embd);
     __atomic_store_n(&context->cancelled, 0, __ATOMIC_RELAXED);
-    if (places == 0 && context->length == 0 && n && model->config.n_towers && !context->no_blank_image)
+    bool empty = context->length == 0 && !context->continued;
+    if (places == 0 && empty && n && model->config.n_towers && !context->no_blank_image)
         VR_TRY(read_blank(context, err));
     return vr_feed(context, ids, n, images, n_images, err);
 }

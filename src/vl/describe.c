@@ -60,10 +60,12 @@ static const vr_entry *find_measured(vr_weights *const *files, int n, const char
     vr_part part = {.prefix = prefix, .gguf_prefix = ""};
     char name[VR_NAME_SIZE];
     vr_found found;
+    int layer = 0;
+    sscanf(key, "blocks.%d.", &layer);
     if (entry) memcpy(shape, entry->shape, sizeof entry->shape);
     for (int r = 0; r < n_rows; r++) {
-        if (strcmp(vr_row_name(rows[r].key, 0, name), key) != 0) continue;
-        entry = vr_config_find(files, n, &part, &rows[r], 0, &found);
+        if (strcmp(vr_row_name(rows[r].key, layer, name), key) != 0) continue;
+        entry = vr_config_find(files, n, &part, &rows[r], layer, &found);
         if (!entry) return NULL;
         memcpy(shape, entry->shape, sizeof entry->shape);
         if (found.place.model_order && rows[r].transform == VR_TRANSPOSED) vr_swap_axes(entry->ndim, shape);
@@ -111,6 +113,32 @@ static vr_status missing(vr_weights *const *files, int n, vr_error *err) {
                    vr_weights_path(files[0]), n ? vr_weights_count(files[0]) : 0, wanted);
 }
 
+/* Versions of RWKV that are known and not run, told from those that are by the keys of layer 0. */
+static const struct {
+    const char *name, *key, *without; /* has the one key, and not the other (NULL: whatever else) */
+    bool per_head;                    /* and `key` holds one number per head, not one per channel */
+} refused[] = {
+    {"RWKV-4", "blocks.0.att.time_mix_k", "blocks.0.att.ln_x.weight", false},
+    {"RWKV-5.0", "blocks.0.att.time_mix_k", "blocks.0.att.gate.weight", false},
+    {"RWKV-5.1", "blocks.0.att.time_decay", "blocks.0.att.time_maa_x", true},
+    {"RWKV-7 with DeepEmbed", "blocks.0.ffn.s_emb.weight", NULL, false},
+};
+
+static vr_status refuse_by_name(vr_weights *const *files, int n, vr_error *err) {
+    for (size_t i = 0; i < VR_COUNT(refused); i++) {
+        char text[80];
+        const vr_entry *entry = find_key(files, n, LM_PREFIX, refused[i].key, NULL);
+        if (!entry || (refused[i].without && find_key(files, n, LM_PREFIX, refused[i].without, NULL))) continue;
+        if (refused[i].per_head && entry->ndim > 1 && entry->shape[1] > 1) continue;
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported ('%s' has shape %s%s%s%s)",
+                       vr_weights_path(files[0]), refused[i].name, entry->name,
+                       vr_shape_text(entry->ndim, entry->shape, text, sizeof text),
+                       refused[i].without ? ", there is no '" : "", refused[i].without ? refused[i].without : "",
+                       refused[i].without ? "'" : "");
+    }
+    return VRWKV_OK;
+}
+
 static vr_status describe_language(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
     static const vr_measure outer[] = {
         {"emb.weight", 0, 1, offsetof(vr_rwkv_dims, n_vocab)},
@@ -126,12 +154,15 @@ static vr_status describe_language(vr_config *config, vr_weights *const *files, 
         config->lm.group_norm_eps = layout->group_norm_eps;
         if (!arch) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported", vr_weights_path(files[i]), layout->name);
     }
+    VR_TRY(refuse_by_name(files, n, err));
     for (int i = 0; !arch && vr_rwkv_arch_at(i); i++)
         if (find_key(files, n, LM_PREFIX, vr_rwkv_arch_at(i)->signature, NULL)) arch = vr_rwkv_arch_at(i);
     if (!arch || !find_key(files, n, LM_PREFIX, "emb.weight", NULL)) return missing(files, n, err);
     VR_TRY(measure(files, n, LM_PREFIX, NULL, 0, outer, VR_COUNT(outer), &config->lm, err));
     VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->measures, arch->n_measures, &config->lm, err));
     config->lm.n_layer = count_layers(files, n, LM_PREFIX, "blocks.%d.ln1.weight");
+    if (config->lm.n_layer > 1)
+        VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->later_measures, arch->n_later_measures, &config->lm, err));
     snprintf(config->rwkv, sizeof config->rwkv, "%s", arch->name);
     return VRWKV_OK;
 }
@@ -169,7 +200,6 @@ static void set_defaults(vr_config *config) {
     config->ctx_len = 2048;
     config->stop_token = 261;
     config->grid_size = -1;
-    snprintf(config->scan, sizeof config->scan, "bidirection");
     snprintf(config->image_position, sizeof config->image_position, "middle");
 }
 
@@ -194,6 +224,7 @@ static vr_status check(vr_config *config, vr_error *err) {
         return vr_fail(err, VRWKV_ERR_FORMAT, "the description lacks a size: n_layer %d, n_embd %d, dim_att %d, dim_ffn %d, vocab_size %d, head_size %d",
                        lm->n_layer, lm->n_embd, lm->dim_att, lm->dim_ffn, lm->n_vocab, lm->head_size);
     VR_TRY(check_measured(arch->measures, arch->n_measures, lm, arch->name, err));
+    if (lm->n_layer > 1) VR_TRY(check_measured(arch->later_measures, arch->n_later_measures, lm, arch->name, err));
     if (lm->dim_att % lm->head_size)
         return vr_fail(err, VRWKV_ERR_SHAPE, "dim_att %d is no multiple of head_size %d", lm->dim_att, lm->head_size);
     if (!vr_scan_find(config->scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", config->scan);
@@ -227,13 +258,15 @@ static vr_status apply_stored(vr_config *config, const char *text, size_t n, vr_
 
 /* What follows from the rest, and the last look at all of it. */
 static vr_status complete(vr_config *config, vr_error *err) {
+    const vr_rwkv_arch *arch = vr_rwkv_arch_find(config->rwkv);
+    if (arch && !config->scan[0]) snprintf(config->scan, sizeof config->scan, "%s", arch->scan);
     if (config->lm.group_norm_eps == 0)
         config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
     VR_TRY(check(config, err));
     if (config->n_towers == 0)
         config->version[0] = 0;
     else if (!config->version[0])
-        snprintf(config->version, sizeof config->version, "%s", vr_rwkv_arch_find(config->rwkv)->version);
+        snprintf(config->version, sizeof config->version, "%s", arch->version);
     return VRWKV_OK;
 }
 

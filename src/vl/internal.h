@@ -47,6 +47,7 @@ struct vrwkv_context {
     vrwkv_model *model;
     vrwkv_manner manner;
     bool no_blank_image, has_logits;
+    bool continued; /* a state was loaded: nothing is put in front of what is read first */
     uint64_t length;
     vrwkv_sampling sampling;
     vr_rng rng;
@@ -73,6 +74,11 @@ void vr_emit(vrwkv_trace_fn trace, void *user, const char *name, const vr_tensor
 int64_t vr_scanned_rows(const vrwkv_model *model, int64_t image_rows);
 /* Copies a picture's rows to where they enter the sequence, in the scan's input order. */
 vr_status vr_place_image(const vrwkv_model *model, const vr_scan *scan, float *to, const float *rows, int64_t n, vr_error *err);
+
+/* ---- tuned.c ---- */
+bool vr_state_is_tuned(const vr_weights *file);
+/* Makes `fresh` an empty conversation that begins with the file's states. */
+vr_status vr_state_load_tuned(vrwkv_context *fresh, const vr_weights *file, vr_error *err);
 
 /* ---- context.c ---- */
 /* As vrwkv_feed without the blank image in front. */

@@ -55,6 +55,10 @@ static const number numbers[] = {
     {"wkv.head_size", DIM(head_size), NULL},
     {"time_mix_extra_dim", DIM(rank_mix), "x060"},
     {"time_decay_extra_dim", DIM(rank_decay), "x060"},
+    {"attention.decay_lora_rank", DIM(rank_decay), "x070"},
+    {"attention.iclr_lora_rank", DIM(rank_iclr), "x070"},
+    {"attention.value_residual_mix_lora_rank", DIM(rank_value), "x070"},
+    {"attention.gate_lora_rank", DIM(rank_gate), "x070"},
 };
 #undef DIM
 
@@ -117,6 +121,7 @@ vr_status vr_llama_put_metadata(vr_save *save, const vr_layout *layout, const vr
         int value;
         if (!has_number(layout, &numbers[i])) continue;
         memcpy(&value, (const char *)&config->lm + numbers[i].offset, sizeof value);
+        if (value < 1) value = 1; /* a single layer has no values to mix, and so no rank; the key is asked for */
         VR_TRY(vr_save_meta_int(save, full_key(layout, numbers[i].key, key), value, err));
     }
     VR_TRY(vr_save_meta_int(save, full_key(layout, "vocab_size", key), config->lm.n_vocab, err));

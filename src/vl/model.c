@@ -105,7 +105,7 @@ static vrwkv_model *new_model(const vrwkv_model_options *options, vr_error *err)
 /* What comes after the weights; gives the model out, or closes it. */
 static vr_status finish(vrwkv_model *model, vr_status status, vrwkv_model **out, vr_error *err) {
     if (status == VRWKV_OK) {
-        model->state_floats = vr_rwkv_state_floats(&model->lm);
+        model->state_floats = model->lm.dims.n_layer * vr_rwkv_state_floats(model->lm.arch, &model->lm.dims);
         fill_info(model);
         status = vr_pool_open(&model->pool, model->options.threads, err);
     }

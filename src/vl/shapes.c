@@ -12,11 +12,20 @@
     "{\"version\":\"v6.0\",\"rwkv\":\"x060\",\"n_layer\":" #n_layer ",\"n_embd\":" #n_embd ",\"dim_att\":" #n_embd     \
     ",\"dim_ffn\":" #dim_ffn ",\"head_size\":64,\"vocab_size\":65536,\"rank_mix\":" #rank_mix                          \
     ",\"rank_decay\":" #rank_decay ",\"grid_size\":-1,\"scan\":\"bidirection\"," CLIP_L "}"
+/* dim_ffn = 4*n_embd; ranks of decay, in-context learning rate, value mixing, gate; rest: "", or further
+ * keys, each with a comma in front */
+#define V7(n_layer, n_embd, dim_ffn, w, a, v, g, rest)                                                                 \
+    "{\"version\":\"v7.00\",\"rwkv\":\"x070\",\"n_layer\":" #n_layer ",\"n_embd\":" #n_embd ",\"dim_att\":" #n_embd    \
+    ",\"dim_ffn\":" #dim_ffn ",\"head_size\":64,\"vocab_size\":65536,\"rank_decay\":" #w ",\"rank_iclr\":" #a            \
+    ",\"rank_value\":" #v ",\"rank_gate\":" #g rest "}"
 
 static const vr_shape shapes[] = {
     {"v6-1b6", V6(24, 2048, 7168, 32, 64)},
     {"v6-3b", V6(32, 2560, 8960, 32, 64)},
     {"v6-7b", V6(32, 4096, 14336, 64, 128)},
+    {"v7-0b1", V7(12, 768, 3072, 64, 64, 32, 128, "")},
+    {"v7-0b4", V7(24, 1024, 4096, 64, 64, 32, 160, "")},
+    {"v7-1b5", V7(24, 2048, 8192, 96, 96, 64, 256, "")},
 };
 
 const vr_shape *vr_shape_at(int index) {

@@ -41,11 +41,12 @@ static float act_gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.7071067811
 static float act_gelu_tanh(float x) {
     return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
 }
+static float act_decay(float x) { return expf(-0.60653065971263342f * sigmoid(x)); } /* exp(-0.5) */
 
 static float (*const acts[])(float) = {
     [VR_ACT_NONE] = act_none,   [VR_ACT_TANH] = act_tanh,   [VR_ACT_SIGMOID] = sigmoid,
     [VR_ACT_SILU] = act_silu,   [VR_ACT_RELU2] = act_relu2, [VR_ACT_QUICK_GELU] = act_quick_gelu,
-    [VR_ACT_GELU] = act_gelu,   [VR_ACT_GELU_TANH] = act_gelu_tanh,
+    [VR_ACT_GELU] = act_gelu,   [VR_ACT_GELU_TANH] = act_gelu_tanh, [VR_ACT_DECAY] = act_decay,
 };
 
 void vr_generic_activate(float *y, const float *x, int64_t n, int act) {
@@ -60,11 +61,12 @@ static void mul(float *y, const float *x, const float *z, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * z[i];
 }
 
-static void lerp(float *y, const float *x, const float *d, const float *mu, const float *m, int64_t n) {
-    if (m)
-        for (int64_t i = 0; i < n; i++) y[i] = x[i] + d[i] * (mu[i] + m[i]);
+static void lerp(float *y, const float *x, const float *z, const float *mu, const float *m, int64_t n) {
+    const float *only = mu ? mu : m;
+    if (mu && m)
+        for (int64_t i = 0; i < n; i++) y[i] = x[i] + (z[i] - x[i]) * (mu[i] + m[i]);
     else
-        for (int64_t i = 0; i < n; i++) y[i] = x[i] + d[i] * mu[i];
+        for (int64_t i = 0; i < n; i++) y[i] = x[i] + (z[i] - x[i]) * only[i];
 }
 
 static void norm(float *y, const float *x, const float *w, const float *b, int64_t n, float eps) {
@@ -100,6 +102,15 @@ static void wkv6(float *y, float *state, const float *r, const float *k, const f
     }
 }
 
+static void wkv7(float *y, float *state, const float *r, const float *w, const float *k, const float *v, const float *kk,
+                 const float *a, int64_t N) {
+    for (int64_t i = 0; i < N; i++) {
+        float *s = state + i * N, removed = dot(s, kk, N);
+        for (int64_t j = 0; j < N; j++) s[j] = s[j] * w[j] - removed * (kk[j] * a[j]) + v[i] * k[j];
+        y[i] = dot(s, r, N);
+    }
+}
+
 static bool supported(void) { return true; }
 
 const vr_kernels vr_kernels_generic = {
@@ -114,4 +125,5 @@ const vr_kernels vr_kernels_generic = {
     .softmax = softmax,
     .axpy = axpy,
     .wkv6 = wkv6,
+    .wkv7 = wkv7,
 };

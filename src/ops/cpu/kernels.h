@@ -26,7 +26,8 @@ typedef struct vr_kernels {
     void (*activate)(float *y, const float *x, int64_t n, int act);           /* vr_act */
     void (*add)(float *y, const float *x, const float *z, int64_t n);         /* y = x + z */
     void (*mul)(float *y, const float *x, const float *z, int64_t n);         /* y = x * z */
-    void (*lerp)(float *y, const float *x, const float *d, const float *mu, const float *m, int64_t n); /* m may be NULL */
+    /* y = x + (z - x)*(mu + m); one of mu, m may be NULL */
+    void (*lerp)(float *y, const float *x, const float *z, const float *mu, const float *m, int64_t n);
     /* one row of n: (x - mean)/sqrt(var + eps)*w + b */
     void (*norm)(float *y, const float *x, const float *w, const float *b, int64_t n, float eps);
     /* x <- exp(x - max x) / sum, one row */
@@ -36,6 +37,9 @@ typedef struct vr_kernels {
     /* one head, one step: state [N,N] as key j, value i; r,k,w,u,v,y [N]; w before exp(-exp()) */
     void (*wkv6)(float *y, float *state, const float *r, const float *k, const float *v, const float *w, const float *u,
                  int64_t N);
+    /* one head, one step: state [N,N] as value i, key j; all others [N]; w the decay itself */
+    void (*wkv7)(float *y, float *state, const float *r, const float *w, const float *k, const float *v, const float *kk,
+                 const float *a, int64_t N);
 } vr_kernels;
 
 /* The set in use, chosen at the first call. NULL with a message where VRWKV_CPU names an unknown or

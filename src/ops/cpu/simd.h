@@ -75,6 +75,8 @@ INLINE vf act_gelu_tanh(vf x) {
     return vf_mul(vf_mul(vf_set(0.5f), x), vf_add(vf_set(1.0f), t));
 }
 
+INLINE vf act_decay(vf x) { return exp_vf(vf_mul(vf_set(-0.60653065971263342f), act_sigmoid(x))); }
+
 INLINE void map(float *y, const float *x, int64_t n, vf (*fn)(vf)) {
     int64_t i = 0;
     for (; i + VF_LANES <= n; i += VF_LANES) vf_store(y + i, fn(vf_load(x + i)));
@@ -91,11 +93,13 @@ static void map_silu(float *y, const float *x, int64_t n) { map(y, x, n, act_sil
 static void map_relu2(float *y, const float *x, int64_t n) { map(y, x, n, act_relu2); }
 static void map_quick_gelu(float *y, const float *x, int64_t n) { map(y, x, n, act_quick_gelu); }
 static void map_gelu_tanh(float *y, const float *x, int64_t n) { map(y, x, n, act_gelu_tanh); }
+static void map_decay(float *y, const float *x, int64_t n) { map(y, x, n, act_decay); }
 
 static void activate(float *y, const float *x, int64_t n, int act) {
     static void (*const maps[])(float *, const float *, int64_t) = {
         [VR_ACT_TANH] = map_tanh,   [VR_ACT_SIGMOID] = map_sigmoid,       [VR_ACT_SILU] = map_silu,
         [VR_ACT_RELU2] = map_relu2, [VR_ACT_QUICK_GELU] = map_quick_gelu, [VR_ACT_GELU_TANH] = map_gelu_tanh,
+        [VR_ACT_DECAY] = map_decay,
     };
     if (maps[act])
         maps[act](y, x, n);
@@ -117,13 +121,14 @@ static void mul(float *y, const float *x, const float *z, int64_t n) {
     for (; i < n; i++) y[i] = x[i] * z[i];
 }
 
-static void lerp(float *y, const float *x, const float *d, const float *mu, const float *m, int64_t n) {
+static void lerp(float *y, const float *x, const float *z, const float *mu, const float *m, int64_t n) {
+    const float *only = mu ? mu : m;
     int64_t i = 0;
     for (; i + VF_LANES <= n; i += VF_LANES) {
-        vf amount = m ? vf_add(vf_load(mu + i), vf_load(m + i)) : vf_load(mu + i);
-        vf_store(y + i, vf_add(vf_load(x + i), vf_mul(vf_load(d + i), amount)));
+        vf amount = mu && m ? vf_add(vf_load(mu + i), vf_load(m + i)) : vf_load(only + i), from = vf_load(x + i);
+        vf_store(y + i, vf_add(from, vf_mul(vf_sub(vf_load(z + i), from), amount)));
     }
-    for (; i < n; i++) y[i] = x[i] + d[i] * (m ? mu[i] + m[i] : mu[i]);
+    for (; i < n; i++) y[i] = x[i] + (z[i] - x[i]) * (mu && m ? mu[i] + m[i] : only[i]);
 }
 
 static void axpy(float *y, float a, const float *x, int64_t n) {
@@ -184,59 +189,6 @@ static void softmax(float *x, int64_t n) {
     for (i = 0; i + VF_LANES <= n; i += VF_LANES) vf_store(x + i, vf_div(vf_load(x + i), sum));
 }
 
-/* ---- wkv6: blocks of keys, for each all values; the sum over keys stays in order ---- */
-
-enum { KEYS = 64 };
-
-INLINE void decays(float *decay, const float *w, int64_t n) {
-    for (int64_t j = 0; j < n; j += VF_LANES) {
-        float rest[VF_LANES] = {0};
-        const float *from = w + j;
-        if (n - j < VF_LANES) {
-            for (int64_t l = 0; j + l < n; l++) rest[l] = from[l];
-            from = rest;
-        }
-        vf_store(decay + j, exp_vf(neg(exp_vf(vf_load(from)))));
-    }
-}
-
-/* `wide` vectors of values at i: y += over the n keys, and the state's columns move one step. */
-INLINE void wkv6_columns(float *y, float *state, const float *r, const float *k, const float *v, const float *decay,
-                         const float *u, int64_t n, int64_t N, const int wide) {
-    vf sum[4], value[4];
-    UNROLL for (int c = 0; c < wide; c++) {
-        sum[c] = vf_load(y + c * VF_LANES);
-        value[c] = vf_load(v + c * VF_LANES);
-    }
-    for (int64_t j = 0; j < n; j++) {
-        vf key = vf_set(k[j]), bonus = vf_set(u[j]), read = vf_set(r[j]), keep = vf_set(decay[j]);
-        UNROLL for (int c = 0; c < wide; c++) {
-            float *at = state + j * N + c * VF_LANES;
-            vf s = vf_load(at), kv = vf_mul(key, value[c]);
-            sum[c] = vf_fma(read, vf_fma(bonus, kv, s), sum[c]);
-            vf_store(at, vf_fma(keep, s, kv));
-        }
-    }
-    UNROLL for (int c = 0; c < wide; c++) vf_store(y + c * VF_LANES, sum[c]);
-}
-
-static void wkv6(float *y, float *state, const float *r, const float *k, const float *v, const float *w, const float *u,
-                 int64_t N) {
-    float decay[KEYS + VF_LANES];
-    for (int64_t i = 0; i < N; i++) y[i] = 0.0f;
-    for (int64_t j = 0; j < N; j += KEYS) {
-        int64_t n = N - j < KEYS ? N - j : KEYS, i = 0;
-        float *s = state + j * N;
-        decays(decay, w + j, n);
-        for (; i + 4 * VF_LANES <= N; i += 4 * VF_LANES) wkv6_columns(y + i, s + i, r + j, k + j, v + i, decay, u + j, n, N, 4);
-        for (; i + VF_LANES <= N; i += VF_LANES) wkv6_columns(y + i, s + i, r + j, k + j, v + i, decay, u + j, n, N, 1);
-        for (; i < N; i++)
-            for (int64_t l = 0; l < n; l++) {
-                float kv = k[j + l] * v[i], *at = s + l * N + i;
-                y[i] = __builtin_fmaf(r[j + l], __builtin_fmaf(u[j + l], kv, *at), y[i]);
-                *at = __builtin_fmaf(decay[l], *at, kv);
-            }
-    }
-}
+#include "ops/cpu/simd_wkv.h"
 
 #include "ops/cpu/simd_gemm.h"

@@ -141,6 +141,6 @@ STORED(Q4_0)
 /* The table's entries but name and supported. */
 #define SIMD_KERNELS                                                                                                   \
     .gemm = gemm, .activate = activate, .add = add, .mul = mul, .lerp = lerp, .norm = norm, .softmax = softmax,        \
-    .axpy = axpy, .wkv6 = wkv6, .few = TILE_X,                                                                                        \
+    .axpy = axpy, .wkv6 = wkv6, .wkv7 = wkv7, .few = TILE_X,                                                           \
     .decode = {[VR_F16] = decode_f16, [VR_BF16] = decode_bf16, [VR_Q8_0] = decode_q8_0, [VR_Q4_0] = decode_q4_0},      \
     .gemm_stored = {[VR_F16] = gemm_F16, [VR_BF16] = gemm_BF16, [VR_Q8_0] = gemm_Q8_0, [VR_Q4_0] = gemm_Q4_0}

@@ -281,7 +281,7 @@ int vr_cmd_bench(int argc, char **argv) {
     vr_dtype type;
     const vr_option options[] = {
         {"shape", 0, VR_OPT_STRING, &b.shape, "NAME", SHAPES " (default v6-1b6)", 0, 0},
-        {"type", 0, VR_OPT_STRING, &b.type_name, "TYPE", "f32, f16, bf16, q8_0 or q4_0 (default q4_0)", 0, 0},
+        {"type", 0, VR_OPT_STRING, &b.type_name, "TYPE", "f32, f16, bf16, q8_0, q6_k, q5_k, q4_k or q4_0 (default q4_0)", 0, 0},
         {"prompt", 0, VR_OPT_INT, &b.prompt, "N", "tokens of the prompt (default 256)", 1, 1 << 20},
         {"repeats", 'r', VR_OPT_INT, &b.repeats, "N", "runs of each phase; the median counts (default 3)", 1, 16},
         VR_OPTION_THREADS(&threads),
@@ -301,7 +301,7 @@ int vr_cmd_bench(int argc, char **argv) {
     const vr_shape *shape = vr_shape_find(b.shape);
     if (!shape) return vr_usage_error(argv[0], "shape '%s' is unknown: " SHAPES, b.shape);
     if (!vr_dtype_parse(b.type_name, &type) || !vr_quant_of(type) || !vr_quant_of(type)->encode)
-        return vr_usage_error(argv[0], "type '%s' cannot be written", b.type_name);
+        return vr_usage_error(argv[0], "type '%s' cannot be written, only %s", b.type_name, vr_quant_writable());
     vr_status status = vr_kernels_get(&err) ? measure_limits(&b, threads, &err) : VRWKV_ERR_UNSUPPORTED;
     if (status == VRWKV_OK) status = run_phases(&b, shape->config, type, threads, &err);
     if (status == VRWKV_OK) code = json ? print_json(&b) : print_table(&b, threads ? threads : vr_cpu_get()->cores);

@@ -4,6 +4,8 @@
 #include "json_out.h"
 #include "verbs.h"
 
+#include "vl/layout.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,10 +70,9 @@ static part_sum sum_part(const inspected *in, const vr_part *part) {
     vr_weights *files[] = {in->weights};
     for (int layer = 0; layer < part->repeat; layer++) {
         for (int i = 0; i < part->n_rows; i++) {
-            vr_weights *file;
-            bool is_gguf;
-            const vr_entry *entry = vr_config_find(files, 1, part, &part->rows[i], layer, &file, &is_gguf);
-            if (!entry) continue;
+            vr_found found;
+            const vr_entry *entry = vr_config_find(files, 1, part, &part->rows[i], layer, &found);
+            if (!entry || found.place.slice > 0) continue; /* a fused tensor counts once */
             sum.tensors++;
             sum.bytes += entry->bytes;
             sum.parameters += entry_count(entry);

@@ -71,14 +71,14 @@ static void test_linear_bits(bench *b, const vr_kernels *kernels) {
 
 /* Stored weights give the bits of their decoded numbers. */
 static void test_stored(bench *b, const vr_kernels *kernels) {
-    static const vr_dtype types[] = {VR_F16, VR_BF16, VR_Q8_0, VR_Q4_0};
-    static const int64_t rows[] = {1, 2, 3, 5, 6, 7, 40};
+    static const vr_dtype types[] = {VR_F16, VR_BF16, VR_Q8_0, VR_Q4_0, VR_Q4_K, VR_Q5_K, VR_Q6_K};
+    static const int64_t rows[] = {1, 2, 3, 5, 6, 7, 40}, inputs[] = {32, 96, 512, 544, 1037};
     for (size_t k = 0; k < VR_COUNT(types); k++)
-        for (int64_t I = 32; I <= 577 * 2; I = I == 32 ? 96 : I == 96 ? 544 : I == 544 ? 1037 : 9999)
+        for (size_t i = 0; i < VR_COUNT(inputs); i++)
             for (size_t t = 0; t < VR_COUNT(rows); t++) {
                 const vr_dtype_info *info = vr_dtype_of(types[k]);
                 const vr_quant *quant = vr_quant_of(types[k]);
-                int64_t O = 29;
+                int64_t O = 29, I = inputs[i];
                 if (I % info->block) continue;
                 use(b, kernels, 2);
                 vr_tensor *x = random2(b, rows[t], I, 1), *source = random2(b, O, I, 2);
@@ -404,7 +404,8 @@ static void test_quant(bench *b) {
     CHECK(y[0] == 1.5f && y[1] == -2e10f && y[2] == -5 && y[3] == 0x1p40f, "f64 and i64");
     CHECK(!vr_quant_of(VR_I64)->encode && !vr_quant_of(VR_Q5_1)->encode, "what cannot be written has no encoder");
     CHECK(vr_quant_fit(VR_Q4_0, 64) == VR_Q4_0 && vr_quant_fit(VR_Q4_0, 33) == VR_F16 && vr_quant_fit(VR_F32, 33) == VR_F32 &&
-              vr_quant_fit(VR_Q4_K, 96) == VR_Q4_0 && vr_quant_fit(VR_Q6_K, 96) == VR_Q8_0,
+              vr_quant_fit(VR_Q4_K, 96) == VR_Q4_0 && vr_quant_fit(VR_Q4_K, 90) == VR_F16 &&
+              vr_quant_fit(VR_Q5_K, 96) == VR_Q8_0 && vr_quant_fit(VR_Q6_K, 96) == VR_Q8_0 && vr_quant_fit(VR_Q6_K, 512) == VR_Q6_K,
           "types that fit");
 }
 
@@ -414,16 +415,16 @@ static void test_failures(bench *b, const vr_kernels *kernels) {
     int stop = 1;
     static float data[4096];
     vr_tensor x = {VR_F32, 2, {4, 32}, data}, w = {VR_F32, 2, {8, 31}, data}, v = {VR_F32, 1, {31}, data};
-    vr_tensor odd = {VR_Q4_K, 2, {1, 256}, data}, square = {VR_F32, 3, {3, 8, 7}, data}, none = {VR_F32, 1, {32}, NULL};
+    vr_tensor odd = {VR_Q4_K, 2, {1, 255}, data}, square = {VR_F32, 3, {3, 8, 7}, data}, none = {VR_F32, 1, {32}, NULL};
     use(b, kernels, 2);
     expect_failure(b, vr_linear(&b->run, &x, &w, NULL), VRWKV_ERR_SHAPE, "linear: w is [8, 31], expected [outputs, 32]");
-    expect_failure(b, vr_linear(&b->run, &x, &odd, NULL), VRWKV_ERR_SHAPE, "linear: w is [1, 256], expected [outputs, 32]");
+    expect_failure(b, vr_linear(&b->run, &x, &odd, NULL), VRWKV_ERR_SHAPE, "linear: w is q4_k [1, 255]");
     expect_failure(b, vr_linear(&b->run, &x, &x, &v), VRWKV_ERR_SHAPE, "linear: b is f32 [31], expected f32 [4]");
     expect_failure(b, vr_linear(&b->run, &v, &x, NULL), VRWKV_ERR_SHAPE, "linear: x is f32 [31]");
     expect_failure(b, vr_embed(&b->run, &x, (int32_t[]){4}, 1), VRWKV_ERR_ARGUMENT, "embed: token id 4, expected 0 to 3");
     expect_failure(b, vr_embed(&b->run, &x, (int32_t[]){-200}, 1), VRWKV_ERR_ARGUMENT, "token id -200");
     expect_failure(b, vr_lora(&b->run, &x, &x, VR_ACT_TANH, &x), VRWKV_ERR_SHAPE, "lora: w1 is [4, 32]");
-    expect_failure(b, vr_activate(&b->run, &odd, VR_ACT_SILU), VRWKV_ERR_SHAPE, "activate: x is q4_k [1, 256]");
+    expect_failure(b, vr_activate(&b->run, &odd, VR_ACT_SILU), VRWKV_ERR_SHAPE, "activate: x is q4_k [1, 255]");
     expect_failure(b, vr_activate(&b->run, &x, (vr_act)99), VRWKV_ERR_ARGUMENT, "activate: function 99");
     expect_failure(b, vr_add(&b->run, &x, &v), VRWKV_ERR_SHAPE, "add: y is f32 [31], expected f32 [4, 32]");
     expect_failure(b, vr_mul(&b->run, &x, &w), VRWKV_ERR_SHAPE, "mul: y is f32 [8, 31]");

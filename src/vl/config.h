@@ -60,8 +60,8 @@ int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]);
 /* Of one tower: its outer rows, its layers' rows. */
 #define VR_TOWER_PARTS 2
 int vr_config_tower_parts(const vr_config *config, int tower, vr_part parts[VR_TOWER_PARTS]);
-/* Finds a row's tensor under its checkpoint key (with the part's prefix, or what is left of it after any
- * of its points) or GGUF name. */
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
-                               vr_weights **file, bool *is_gguf);
+/* Finds a row's tensor: in a file that has a layout (vl/layout.h) where that keeps it, else under its
+ * checkpoint key (with the part's prefix, or what is left of it after any of its points). NULL: nowhere. */
+typedef struct vr_found vr_found;
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out);
 #endif

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "vl/load.h"
+
 #define LM_PREFIX "rwkv."
 #define VIT_PREFIX "vit."
 #define PROJ_PREFIX "proj."
@@ -25,35 +27,71 @@ static const vr_entry *find_key(vr_weights *const *files, int n, const char *pre
     }
 }
 
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
-                               vr_weights **file, bool *is_gguf) {
+/* In one file with a layout. Older files of llama.cpp have the fused tensors apart, under the base's names. */
+static const vr_entry *find_placed(const vr_layout *layout, const vr_weights *file, const vr_part *part, const vr_row *row,
+                                   int layer, vr_place *place) {
+    vr_layout base = *layout;
+    if (!vr_row_exists(row, layer)) return NULL;
+    vr_layout_place(layout, part, row, layer, vr_llama_rescale(layout, file), place);
+    const vr_entry *entry = vr_weights_find(file, place->name);
+    if (entry || place->change != VR_SLICE) return entry;
+    base.n_rows = 0;
+    vr_layout_place(&base, part, row, layer, 0, place);
+    return vr_weights_find(file, place->name);
+}
+
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out) {
     char name[VR_NAME_SIZE];
+    *out = (vr_found){0};
     for (int i = 0; i < n; i++) {
-        if (vr_weights_kind(files[i]) != VR_FILE_GGUF) continue;
-        const vr_entry *entry = vr_weights_find(files[i], vr_part_gguf_name(part, row, layer, name));
-        if (!entry) continue;
-        *file = files[i];
-        *is_gguf = true;
-        return entry;
+        const vr_layout *layout = vr_layout_of(files[i]);
+        if (!layout) continue;
+        out->file = files[i];
+        out->entry = find_placed(layout, files[i], part, row, layer, &out->place);
+        if (out->entry) return out->entry;
     }
-    *is_gguf = false;
-    const vr_entry *entry = find_key(files, n, part->prefix, vr_row_name(row->key, layer, name), file);
-    if (!entry && part->else_prefix) entry = find_key(files, n, part->else_prefix, name, file);
+    out->place = (vr_place){0};
+    out->entry = find_key(files, n, part->prefix, vr_row_name(row->key, layer, name), &out->file);
+    if (!out->entry && part->else_prefix) out->entry = find_key(files, n, part->else_prefix, name, &out->file);
+    return out->entry;
+}
+
+/* The entry that a measure speaks of, and its shape in the checkpoint's order. `rows`, where given, tell
+ * how a layout keeps it. */
+static const vr_entry *find_measured(vr_weights *const *files, int n, const char *prefix, const vr_row *rows, int n_rows,
+                                     const char *key, int64_t shape[VR_MAX_DIMS]) {
+    const vr_entry *entry = find_key(files, n, prefix, key, NULL);
+    vr_part part = {.prefix = prefix, .gguf_prefix = ""};
+    char name[VR_NAME_SIZE];
+    vr_found found;
+    int layer = 0;
+    sscanf(key, "blocks.%d.", &layer);
+    if (entry) memcpy(shape, entry->shape, sizeof entry->shape);
+    for (int r = 0; r < n_rows; r++) {
+        if (strcmp(vr_row_name(rows[r].key, layer, name), key) != 0) continue;
+        entry = vr_config_find(files, n, &part, &rows[r], layer, &found);
+        if (!entry) return NULL;
+        memcpy(shape, entry->shape, sizeof entry->shape);
+        if (found.place.model_order && rows[r].transform == VR_TRANSPOSED) vr_swap_axes(entry->ndim, shape);
+        break;
+    }
     return entry;
 }
 
-static vr_status measure(vr_weights *const *files, int n, const char *prefix, const vr_measure *rows, int n_rows, void *base,
-                         vr_error *err) {
-    for (int i = 0; i < n_rows; i++) {
-        const vr_entry *entry = find_key(files, n, prefix, rows[i].key, NULL);
-        if (!entry) return vr_fail(err, VRWKV_ERR_SHAPE, "the checkpoint has no '%s%s'", prefix, rows[i].key);
-        int64_t size = rows[i].axis < entry->ndim ? entry->shape[rows[i].axis] / rows[i].divisor : 0;
+static vr_status measure(vr_weights *const *files, int n, const char *prefix, const vr_row *rows, int n_rows,
+                         const vr_measure *measures, int n_measures, void *base, vr_error *err) {
+    for (int i = 0; i < n_measures; i++) {
+        const vr_measure *m = &measures[i];
+        int64_t shape[VR_MAX_DIMS];
+        const vr_entry *entry = find_measured(files, n, prefix, rows, n_rows, m->key, shape);
+        if (!entry) return vr_fail(err, VRWKV_ERR_SHAPE, "the checkpoint has no '%s%s'", prefix, m->key);
+        int64_t size = m->axis < entry->ndim ? shape[m->axis] / m->divisor : 0;
         char text[80];
         if (size < 1 || size > (1 << 28))
             return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has shape %s: axis %d cannot be used", entry->name,
-                           vr_shape_text(entry->ndim, entry->shape, text, sizeof text), rows[i].axis);
+                           vr_shape_text(entry->ndim, shape, text, sizeof text), m->axis);
         int value = (int)size;
-        memcpy((char *)base + rows[i].offset, &value, sizeof value);
+        memcpy((char *)base + m->offset, &value, sizeof value);
     }
     return VRWKV_OK;
 }
@@ -111,15 +149,24 @@ static vr_status describe_language(vr_config *config, vr_weights *const *files, 
         {"emb.weight", 1, 1, offsetof(vr_rwkv_dims, n_embd)},
     };
     const vr_rwkv_arch *arch = NULL;
+    for (int i = 0; i < n; i++) {
+        const vr_layout *layout = vr_layout_of(files[i]);
+        if (layout && layout->architecture) return vr_llama_describe(config, layout, files[i], err);
+        if (!layout && vr_weights_kind(files[i]) == VR_FILE_RWKV_CPP) return vr_rwkv_cpp_refuse(files[i], err);
+        if (!layout) continue;
+        arch = vr_rwkv_arch_find(layout->rwkv);
+        config->lm.group_norm_eps = layout->group_norm_eps;
+        if (!arch) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported", vr_weights_path(files[i]), layout->name);
+    }
     VR_TRY(refuse_by_name(files, n, err));
     for (int i = 0; !arch && vr_rwkv_arch_at(i); i++)
         if (find_key(files, n, LM_PREFIX, vr_rwkv_arch_at(i)->signature, NULL)) arch = vr_rwkv_arch_at(i);
     if (!arch || !find_key(files, n, LM_PREFIX, "emb.weight", NULL)) return missing(files, n, err);
-    VR_TRY(measure(files, n, LM_PREFIX, outer, VR_COUNT(outer), &config->lm, err));
-    VR_TRY(measure(files, n, LM_PREFIX, arch->measures, arch->n_measures, &config->lm, err));
+    VR_TRY(measure(files, n, LM_PREFIX, NULL, 0, outer, VR_COUNT(outer), &config->lm, err));
+    VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->measures, arch->n_measures, &config->lm, err));
     config->lm.n_layer = count_layers(files, n, LM_PREFIX, "blocks.%d.ln1.weight");
     if (config->lm.n_layer > 1)
-        VR_TRY(measure(files, n, LM_PREFIX, arch->later_measures, arch->n_later_measures, &config->lm, err));
+        VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->later_measures, arch->n_later_measures, &config->lm, err));
     snprintf(config->rwkv, sizeof config->rwkv, "%s", arch->name);
     return VRWKV_OK;
 }
@@ -141,7 +188,7 @@ static vr_status describe_tower(vr_config *config, const vr_tower_arch *arch, vr
     static const struct { int hidden, heads; } known[] = {{768, 12}, {1024, 16}, {1152, 16}, {1280, 16}};
     vr_tower_dims *dims = &config->towers[config->n_towers];
     vr_tower_defaults(dims, arch);
-    VR_TRY(measure(files, n, arch->prefix, arch->measures, arch->n_measures, dims, err));
+    VR_TRY(measure(files, n, arch->prefix, NULL, 0, arch->measures, arch->n_measures, dims, err));
     dims->num_hidden_layers = count_layers(files, n, arch->prefix, arch->layer_key);
     for (size_t i = 0; i < VR_COUNT(known); i++)
         if (known[i].hidden == dims->hidden_size) dims->num_attention_heads = known[i].heads;
@@ -351,9 +398,15 @@ vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, co
     for (int i = 0; i < n; i++) {
         const vr_meta *meta = vr_weights_meta(files[i], "vrwkv.config");
         if (meta && meta->type == VR_META_STRING && (!stored || strstr(meta->string, "\"type\""))) stored = meta;
-        if (!meta && vr_weights_kind(files[i]) == VR_FILE_GGUF)
-            return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is a GGUF file without 'vrwkv.config': not made by vrwkv convert",
-                           vr_weights_path(files[i]));
+        if (!vr_layout_of(files[i]) && vr_weights_kind(files[i]) == VR_FILE_GGUF) {
+            static const char shown[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+            const vr_meta *architecture = vr_weights_meta(files[i], "general.architecture");
+            bool clean = architecture && architecture->string && strspn(architecture->string, shown) == architecture->n_bytes;
+            return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                           "'%s' is a GGUF file of architecture '%.40s' without 'vrwkv.config', expected one of vrwkv convert, or "
+                           "rwkv6 or rwkv7 of llama.cpp",
+                           vr_weights_path(files[i]), clean ? architecture->string : "?");
+        }
     }
     if (stored)
         VR_TRY(apply_stored(&config, stored->string, stored->n_bytes, err));

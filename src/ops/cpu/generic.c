@@ -44,7 +44,7 @@ static float act_gelu_tanh(float x) {
 }
 static float act_decay(float x) { return expf(-0.60653065971263342f * sigmoid(x)); } /* exp(-0.5) */
 
-static float (*const acts[])(float) = {
+static float (*const acts[VR_ACT_COUNT])(float) = {
     [VR_ACT_NONE] = act_none,   [VR_ACT_TANH] = act_tanh,   [VR_ACT_SIGMOID] = sigmoid,
     [VR_ACT_SILU] = act_silu,   [VR_ACT_RELU2] = act_relu2, [VR_ACT_QUICK_GELU] = act_quick_gelu,
     [VR_ACT_GELU] = act_gelu,   [VR_ACT_GELU_TANH] = act_gelu_tanh, [VR_ACT_DECAY] = act_decay,

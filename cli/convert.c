@@ -3,6 +3,7 @@
 #include "json_out.h"
 #include "verbs.h"
 
+#include "ops/quant.h"
 #include "vl/convert.h"
 
 #include <limits.h>
@@ -20,8 +21,8 @@ enum { VIT_HEADS, GRID_SIZE, IMAGE_POSITION, SCAN, VERSION, NUM_TOKEN, CTX_LEN, 
 typedef struct convert_args {
     const char *out, *type, *config, *vocab;
     setting settings[N_SETTINGS];
-    int threads;
-    bool json;
+    int threads, rescale;
+    bool json, split;
 } convert_args;
 
 static double file_bytes(const char *path) {
@@ -74,7 +75,7 @@ static vr_status convert(const convert_args *args, const vr_strings *sources, in
     double before = 0, began = vr_seconds();
     VR_TRY(source_bytes(sources, &before, err));
     if (args->type && !vr_dtype_parse(args->type, &type))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--type takes f32, f16, bf16, q8_0 or q4_0, found \"%s\"", args->type);
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--type takes one of %s, found \"%s\"", vr_quant_writable(), args->type);
     vr_status status = gather_settings(args, &settings, err);
     if (status == VRWKV_OK) {
         const vr_convert_options options = {
@@ -83,6 +84,9 @@ static vr_status convert(const convert_args *args, const vr_strings *sources, in
             .out = args->out,
             .type = type,
             .keep_type = !args->type,
+            .split = args->split,
+            .rescale = args->rescale,
+            .threads = args->threads,
             .settings = settings,
             .vocab_file = args->vocab,
             .progress = vr_progress_show,
@@ -102,13 +106,15 @@ static int check(const convert_args *args, const vr_strings *sources) {
     vr_error err = {0};
     vr_file_kind kind;
     vr_dtype type;
+    bool known = args->type && vr_dtype_parse(args->type, &type) && vr_quant_of(type) && vr_quant_of(type)->encode;
     if (!args->out) return vr_usage_error("convert", "-o OUT is missing: where the model file goes");
     if (vr_file_kind_of(args->out, &kind, &err) != VRWKV_OK) return vr_usage_error("convert", "%s", err.message);
     const char *version = args->settings[VERSION].value;
     if (version && !vr_template_find(version))
         return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_template_names(), version);
-    if (args->type && !vr_dtype_parse(args->type, &type))
-        return vr_usage_error("convert", "--type takes f32, f16, bf16, q8_0 or q4_0, found \"%s\"", args->type);
+    if (args->type && !known)
+        return vr_usage_error("convert", "--type takes one of %s, found \"%s\"", vr_quant_writable(), args->type);
+    if (args->split && kind != VR_FILE_GGUF) return vr_usage_error("convert", "--split needs -o NAME.gguf, found \"%s\"", args->out);
     for (size_t i = 0; i < sources->n; i++)
         if (same_file(sources->items[i], args->out))
             return vr_usage_error("convert", "%s is a source; the result needs another name", args->out);
@@ -131,7 +137,9 @@ int vr_cmd_convert(int argc, char **argv) {
     const vr_option options[] = {
         VR_GROUP("Result"),
         {"out", 'o', VR_OPT_STRING, &args.out, "OUT", "the file to write: .gguf, .safetensors or .pth", 0, 0},
-        {"type", 0, VR_OPT_STRING, &args.type, "TYPE", "of the matrices: f32, f16, bf16, q8_0, q4_0 (default: as they came)", 0, 0},
+        {"type", 0, VR_OPT_STRING, &args.type, "TYPE", "of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0 (default: as they came)", 0, 0},
+        {"split", 0, VR_OPT_FLAG, &args.split, NULL, "write NAME-rwkv.gguf for llama.cpp, and NAME-mmproj.gguf for run --mmproj, beside NAME.gguf", 0, 0},
+        {"rescale-every", 0, VR_OPT_INT, &args.rescale, "N", "in NAME-rwkv.gguf halve the activations after every N layers (for llama.cpp in half precision)", 0, 4096},
         {"vocab", 0, VR_OPT_STRING, &args.vocab, "FILE", "vocabulary, one line \"ID 'TOKEN' LENGTH\" each (default: the source's; the world vocabulary for 65,536 rows)", 0, 0},
         VR_GROUP("What shapes cannot tell (wins over --config)"),
         {"config", 0, VR_OPT_STRING, &args.config, "FILE", "settings as JSON, by the names of a reference case", 0, 0},
@@ -150,7 +158,8 @@ int vr_cmd_convert(int argc, char **argv) {
     const vr_usage usage = {
         .verb = "convert",
         .line = "SRC... -o OUT [OPTION]...",
-        .about = "Writes one model file from checkpoints: .pth, .safetensors (also sharded: name the index) or .gguf. "
+        .about = "Writes one model file from checkpoints: .pth, .safetensors (also sharded: name the index), .gguf "
+                 "(of llama.cpp too) or .bin of rwkv.cpp. "
                  "Several sources are merged; the first that has a tensor wins. GGUF to GGUF changes the type. "
                  "Memory stays far below the size of the files.",
         .options = options,
@@ -158,7 +167,7 @@ int vr_cmd_convert(int argc, char **argv) {
         .min_args = 1,
         .max_args = INT_MAX,
         .arg_name = "a source file",
-        .example = "  vrwkv convert VisualRWKV-v060-1B6.pth -o model.gguf --type q8_0 --grid-size 8",
+        .example = "  vrwkv convert VisualRWKV-v060-1B6-v1.0-20240612.pth -o model.gguf --type q8_0",
     };
     int code = vr_options_parse(&usage, argc, argv, &sources);
     if (code == VR_GO_ON) code = check(&args, &sources);

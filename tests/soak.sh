@@ -1,5 +1,6 @@
 #!/bin/bash
-# The long runs: ten minutes of fuzzing per parser, valgrind over unit tests and the program, the
+# The long runs: ten minutes of fuzzing per parser, valgrind over unit tests and the program, the whole
+# program for arm64 in an emulator, the
 # thread sanitizer. `make soak`; SECONDS_PER_PARSER=60 make soak is a shorter one.
 set -u
 cd "$(dirname "$0")/.."
@@ -34,5 +35,6 @@ make || exit 1
 step fuzz bash tests/fuzz.sh "${SECONDS_PER_PARSER:-600}"
 step valgrind valgrind_all
 step threads thread_checks
+step arm64 bash tests/arm64.sh
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

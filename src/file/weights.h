@@ -13,7 +13,7 @@
 typedef struct vr_weights vr_weights;
 
 typedef struct vr_entry {
-    const char *name; /* UTF-8; the weights' */
+    const char *name; /* UTF-8, the weights'; without "module." and its like where all names begin so */
     vr_dtype dtype;
     int ndim;         /* outermost axis first in every format (GGUF stores them reversed) */
     int64_t shape[VR_MAX_DIMS];

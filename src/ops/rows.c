@@ -59,9 +59,10 @@ vr_tensor *vr_concat_columns(vr_run *run, const vr_tensor *const *parts, int n) 
     vr_op_record(run, y, vr_op_nothing_back, NULL, 0); /* runs after the parts' nodes: the gradient is cleared then */
     for (int i = 0; y && i < n; at += parts[i++]->shape[1]) {
         int64_t columns = parts[i]->shape[1];
+        const float *from = parts[i]->data;
         for (int64_t t = 0; t < T; t++)
-            memcpy((float *)y->data + t * C + at, (const float *)parts[i]->data + t * columns, (size_t)columns * sizeof(float));
-        column_node node = {parts[i]->data, (float *)y->data + at, T, columns, C};
+            memcpy((float *)y->data + t * C + at, from + t * columns, (size_t)columns * sizeof(float));
+        column_node node = {from, (float *)y->data + at, T, columns, C};
         vr_op_record(run, NULL, column_back, &node, sizeof node);
     }
     return vr_run_status(run) == VRWKV_OK ? y : NULL;

@@ -9,6 +9,10 @@ typedef struct vr_convert_options {
     const char *out;            /* ending decides: .gguf, .safetensors, .pth */
     vr_dtype type;              /* of matrices */
     bool keep_type;             /* true: matrices stay as they came, `type` is ignored */
+    bool split;                 /* of NAME.gguf also NAME-rwkv.gguf, the language model as llama.cpp keeps it, and
+                                   NAME-mmproj.gguf, the rest */
+    int rescale;                /* there: the residual stream is halved after so many layers; 0: never */
+    int threads;                /* 0: one per core */
     const vr_settings *settings;
     const char *vocab_file;     /* in the world vocabulary's line grammar; NULL: the source's own, else
                                    the world vocabulary for 65,536 rows, else none */

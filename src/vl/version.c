@@ -12,6 +12,7 @@ static const vr_version versions[] = {
     /* the released v5.1 trainings differ in their scan, which `scan` of the configuration tells */
     {.name = "v5.1", .rwkv = "x052", .towers = "clip", .prompt = "v5.1", .scan = "unidirection", .image_position = "middle",
      .blank = VR_BLANK_ROWS, .most_pictures = 1},
+    {.name = "uhd", .rwkv = "x060", .towers = THREE, .projector = "relu", .prompt = "v6.0", .cut = VR_CUT_QUARTERS, .rows = VR_ROWS_OVERLAID, V56},
     {.name = "hd", .rwkv = "x060", .towers = THREE, .prompt = "v6.0", V56},
     {.name = "v6.20", .rwkv = "x060", .towers = THREE, .prompt = "v7.00", .scan = "unidirection", .image_position = "first",
      .num_token_per_image = 1024, .row_id = 65535},
@@ -33,10 +34,11 @@ const vr_version *vr_version_find(const char *name) {
     return NULL;
 }
 
-const vr_version *vr_version_detect(const char *rwkv, const char *towers, bool compressor) {
+const vr_version *vr_version_detect(const char *rwkv, const char *towers, bool compressor, const char *projector) {
     const vr_version *same_rwkv = NULL;
     for (size_t i = 0; i < VR_COUNT(versions); i++) {
         if (strcmp(versions[i].rwkv, rwkv) != 0 || versions[i].compressor != compressor) continue;
+        if (versions[i].projector && strcmp(versions[i].projector, projector) != 0) continue;
         if (!strcmp(versions[i].towers, towers)) return &versions[i];
         if (!same_rwkv) same_rwkv = &versions[i];
     }

@@ -97,6 +97,27 @@ vr_tensor *vr_concat_rows(vr_run *run, const vr_tensor *x, const vr_tensor *y);
 /* y[t] = parts[0][t], parts[1][t], ... side by side: [T,C_0], [T,C_1], ... -> [T, C_0 + C_1 + ...]. */
 vr_tensor *vr_concat_columns(vr_run *run, const vr_tensor *const *parts, int n);
 
+/* A single number: the sum over the rows t of logits [T,V] that have a label (labels[t] >= 0) of weights[t]
+ * times the cross entropy. Backward, every row's largest logit also gets `pull` times itself as a gradient,
+ * whatever the loss is multiplied with. src: nn.CrossEntropyLoss; RWKV-LM L2Wrap */
+vr_tensor *vr_cross_entropy(vr_run *run, const vr_tensor *logits, const int32_t *labels, const float *weights, float pull);
+
+/* ---- layers ------------------------------------------------------------------------------------ */
+
+/* What goes from layer to layer of a model: at[0] its rows, at[1] a second tensor or NULL. */
+enum { VR_STREAMS = 2 };
+typedef struct vr_streams {
+    vr_tensor *at[VR_STREAMS];
+    bool own[VR_STREAMS]; /* made by vr_layer: the next layer's result may take its place; false at the start */
+} vr_streams;
+
+/* Replaces at[] by what comes out of the layer; one that stays as it is keeps its pointer. False where it failed. */
+typedef bool (*vr_layer_fn)(vr_run *run, const void *model, int layer, vr_tensor *at[VR_STREAMS]);
+/* Runs one layer and gives back all else that it took from the arena. With a tape nothing is given back,
+ * unless that keeps checkpoints: then the layer is run a second time when its gradients are wanted, so
+ * `model`, and what is reached from it, must stay as they are until then. */
+bool vr_layer(vr_run *run, vr_layer_fn fn, const void *model, int layer, vr_streams *streams);
+
 /* ---- pictures: the T = height*width rows of a tensor [T,C] are a grid, row by row ------------- */
 
 typedef struct vr_grid { int64_t height, width; } vr_grid;

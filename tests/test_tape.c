@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_INPUTS = 8, SAMPLES = 24 };
+enum { MAX_INPUTS = 8, SAMPLES = 8 };
 
 /* Sizes that an operation's inputs are made of. */
 typedef struct sizes {

@@ -55,7 +55,7 @@ vr_tensor *vr_new2(vr_run *run, int64_t rows, int64_t columns) { return vr_new(r
 vr_tensor *vr_zeros2(vr_run *run, int64_t rows, int64_t columns) {
     vr_tensor *tensor = vr_new2(run, rows, columns);
     if (tensor) memset(tensor->data, 0, (size_t)(rows * columns) * sizeof(float));
-    return tensor;
+    return vr_op_record(run, tensor, vr_op_nothing_back, NULL, 0);
 }
 
 vr_tensor *vr_rows(vr_run *run, vr_tensor *x, int64_t start, int64_t n) {

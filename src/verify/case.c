@@ -33,7 +33,7 @@ static const runner_row kinds[] = {
     {.kind = "preprocess", .run = vr_verify_preprocess},
     {.kind = "data", .run = vr_verify_data},
     {.kind = "note", .reason = "a note: nothing to run", .harmless = true},
-    {.kind = "train", .reason = UNSUPPORTED},
+    {.kind = "train", .run = vr_verify_train},
     {.kind = "train-dataset", .reason = UNSUPPORTED},
     {.kind = "score", .reason = UNSUPPORTED},
     {.kind = "normalise", .reason = UNSUPPORTED},

@@ -45,9 +45,9 @@ static const runner_row lists[] = {
     {.kind = "tokenizer.json", .run = vr_verify_tokenizer},
     {.kind = "prompts.json", .run = vr_verify_prompts},
     {.kind = "scan_orders.json", .run = vr_verify_scans},
-    {.kind = "lr_schedule.json", .reason = UNSUPPORTED},
-    {.kind = "sampler.json", .reason = UNSUPPORTED},
-    {.kind = "init.json", .reason = UNSUPPORTED},
+    {.kind = "lr_schedule.json", .run = vr_verify_schedule},
+    {.kind = "sampler.json", .run = vr_verify_sampler},
+    {.kind = "init.json", .run = vr_verify_init},
 };
 
 static const runner_row *find_runner(const runner_row *table, size_t n, const char *kind) {

@@ -34,7 +34,7 @@ static const runner_row kinds[] = {
     {.kind = "data", .run = vr_verify_data},
     {.kind = "note", .reason = "a note: nothing to run", .harmless = true},
     {.kind = "train", .run = vr_verify_train},
-    {.kind = "train-dataset", .reason = UNSUPPORTED},
+    {.kind = "train-dataset", .run = vr_verify_train_dataset},
     {.kind = "score", .reason = UNSUPPORTED},
     {.kind = "normalise", .reason = UNSUPPORTED},
     {.kind = "rank", .reason = UNSUPPORTED},

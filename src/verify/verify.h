@@ -69,6 +69,7 @@ vr_status vr_verify_text_state(vr_verify *verify, const vr_case *item, vr_error 
 vr_status vr_verify_tower(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_resample(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_train(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_train_dataset(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_sampler(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_schedule(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_init(vr_verify *verify, const vr_case *item, vr_error *err);

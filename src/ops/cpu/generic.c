@@ -81,10 +81,11 @@ static void norm(float *y, const float *x, const float *w, const float *b, int64
 }
 
 static void softmax(float *x, int64_t n) {
-    float largest = -INFINITY, sum = 0.0f;
+    float largest = -INFINITY;
+    double sum = 0; /* of as many numbers as a vocabulary has */
     for (int64_t i = 0; i < n; i++) largest = x[i] > largest ? x[i] : largest;
-    for (int64_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - largest);
-    for (int64_t i = 0; i < n; i++) x[i] /= sum;
+    for (int64_t i = 0; i < n; i++) sum += (double)(x[i] = expf(x[i] - largest));
+    for (int64_t i = 0; i < n; i++) x[i] /= (float)sum;
 }
 
 static void axpy(float *y, float a, const float *x, int64_t n) {

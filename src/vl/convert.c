@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/pool.h"
 #include "ops/quant.h"
+#include "vl/fresh.h"
 #include "vl/load.h"
 
 #include <stdarg.h>
@@ -29,7 +30,9 @@ typedef struct target {
 
 typedef struct job {
     const vr_convert_options *options;
-    vr_weights *files[MAX_SOURCES];
+    vr_weights *files[MAX_SOURCES + VR_MAX_TOWERS + 1]; /* sources, towers, a fresh projector */
+    int n_files;
+    void *fresh; /* the projector's memory */
     vr_config config;
     vr_part parts[VR_MAX_PARTS];
     int n_parts;
@@ -105,10 +108,10 @@ static vr_status walk_row(job *j, const vr_part *part, const vr_row *row, int la
         if (!other) return VRWKV_OK;
         copy = *other; /* its numbers and shape, under this row's name */
         copy.gguf = row->gguf;
-        VR_TRY(vr_row_find(j->files, j->options->n_sources, part, other, layer, &source, j->err));
+        VR_TRY(vr_row_find(j->files, j->n_files, part, other, layer, &source, j->err));
         return fn(j, part, &copy, layer, &source);
     }
-    VR_TRY(vr_row_find(j->files, j->options->n_sources, part, row, layer, &source, j->err));
+    VR_TRY(vr_row_find(j->files, j->n_files, part, row, layer, &source, j->err));
     return source.found.entry ? fn(j, part, row, layer, &source) : VRWKV_OK;
 }
 
@@ -322,16 +325,31 @@ static vr_status write_target(job *j, const target *t) {
     return vr_save_commit(save, j->err);
 }
 
+static vr_status open_files(job *j) {
+    const vr_convert_options *options = j->options;
+    for (int i = 0; i < options->n_sources; i++, j->n_files++)
+        VR_TRY(vr_weights_open(&j->files[j->n_files], options->sources[i], NULL, j->err));
+    for (int i = 0; i < options->n_towers; i++, j->n_files++)
+        VR_TRY(vr_tower_file_open(&j->files[j->n_files], options->towers[i].type, options->towers[i].path, j->err));
+    VR_TRY(vr_config_describe(&j->config, j->files, j->n_files, options->settings, j->err));
+    if (!j->config.no_projector || !j->config.n_towers) return VRWKV_OK;
+    VR_TRY(vr_fresh_projector(&j->config, options->seed, &j->fresh, &j->files[j->n_files++], j->err));
+    j->config.no_projector = false;
+    note(j, "a fresh %s projector, of seed %llu: it is to be trained", j->config.proj_type, (unsigned long long)options->seed);
+    return VRWKV_OK;
+}
+
 static vr_status run_job(job *j) {
     const vr_convert_options *options = j->options;
     target targets[3];
     int n;
     if (options->n_sources < 1 || options->n_sources > MAX_SOURCES)
         return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d sources, expected 1 to %d", options->n_sources, MAX_SOURCES);
+    if (options->n_towers < 0 || options->n_towers > VR_MAX_TOWERS)
+        return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d towers, expected at most %d", options->n_towers, VR_MAX_TOWERS);
     if (!options->keep_type && (!vr_quant_of(options->type) || !vr_quant_of(options->type)->encode))
         return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(options->type)->name, vr_quant_writable());
-    for (int i = 0; i < options->n_sources; i++) VR_TRY(vr_weights_open(&j->files[i], options->sources[i], NULL, j->err));
-    VR_TRY(vr_config_describe(&j->config, j->files, options->n_sources, options->settings, j->err));
+    VR_TRY(open_files(j));
     VR_TRY(list_targets(j, targets, &n));
     if (!options->keep_type && vr_is_quantised(options->type) && targets[0].kind != VR_FILE_GGUF)
         return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files", vr_dtype_of(options->type)->name);
@@ -349,6 +367,7 @@ vr_status vr_convert(const vr_convert_options *options, vr_error *err) {
     vr_save_abandon(j.save);
     vr_pool_close(j.pool);
     vr_vocab_free(j.own_vocab);
-    for (int i = 0; i < MAX_SOURCES; i++) vr_weights_close(j.files[i]);
+    for (size_t i = 0; i < VR_COUNT(j.files); i++) vr_weights_close(j.files[i]);
+    free(j.fresh);
     return status;
 }

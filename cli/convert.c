@@ -21,7 +21,7 @@ enum { VIT_HEADS, GRID_SIZE, IMAGE_POSITION, SCAN, VERSION, NUM_TOKEN, CTX_LEN, 
 typedef struct convert_args {
     const char *out, *type, *config, *vocab;
     vr_strings vision; /* TYPE=FILE[,TYPE=FILE...] each */
-    uint64_t seed;
+    vr_u64 seed;
     setting settings[N_SETTINGS];
     int threads, rescale;
     bool json, split;
@@ -115,7 +115,7 @@ static vr_status convert(convert_args *args, const vr_strings *sources, int *cod
             .n_sources = (int)sources->n,
             .towers = towers,
             .n_towers = n_towers,
-            .seed = args->seed,
+            .seed = args->seed.value,
             .out = args->out,
             .type = type,
             .keep_type = !args->type,

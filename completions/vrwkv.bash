@@ -21,14 +21,14 @@ _vrwkv() {
         --ctx-len | --vit-heads | --grid-size | --num-token-per-image) return ;;
     esac
     case $verb in
-    convert) options="--out --type --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
+    convert) options="--out --type --split --rescale-every --vision --seed --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
     inspect) options="--brief --config --json --threads" ;;
-    run) options="$model $sampling --image --prompt --tokens --raw --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
+    run) options="$model $sampling --image --prompt --tokens --raw --pad --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
     chat) options="$model $sampling --image --no-blank-image --manner --state-in --max-tokens" ;;
     tokenize) options="--model --json --threads" ;;
     detokenize) options="--model --bytes --json --threads" ;;
     prompt) options="--image-position --version --ctx-len --model --json --threads" ;;
-    trace) options="$model --tokens --prompt --image --pixels --manner --out" ;;
+    trace) options="$model --tokens --prompt --image --pixels --manner --out --pad" ;;
     verify) options="--manner --strict --threads --json --verbose" ;;
     bench) options="--shape --type --prompt --repeats --threads --json" ;;
     *) return ;;

@@ -69,9 +69,16 @@ static const char *full_key(const vr_layout *layout, const char *key, char *buff
     return buffer;
 }
 
+/* rwkv7 of llama.cpp never halves activations, whatever its metadata say. */
+static bool halves(const vr_layout *layout) {
+    for (int i = 0; i < layout->n_rows; i++)
+        if (layout->rows[i].change == VR_HALVED) return true;
+    return false;
+}
+
 int vr_llama_rescale(const vr_layout *layout, const vr_weights *file) {
     char key[VR_NAME_SIZE];
-    const vr_meta *meta = layout->architecture ? vr_weights_meta(file, full_key(layout, "rescale_every_n_layers", key)) : NULL;
+    const vr_meta *meta = halves(layout) ? vr_weights_meta(file, full_key(layout, "rescale_every_n_layers", key)) : NULL;
     return meta && meta->type == VR_META_INT && meta->integer > 0 && meta->integer <= INT32_MAX ? (int)meta->integer : 0;
 }
 
@@ -126,7 +133,7 @@ vr_status vr_llama_put_metadata(vr_save *save, const vr_layout *layout, const vr
     }
     VR_TRY(vr_save_meta_int(save, full_key(layout, "vocab_size", key), config->lm.n_vocab, err));
     VR_TRY(vr_save_meta_float(save, full_key(layout, "attention.layer_norm_epsilon", key), (double)config->lm.norm_eps, err));
-    VR_TRY(vr_save_meta_int(save, full_key(layout, "rescale_every_n_layers", key), rescale, err));
+    if (halves(layout)) VR_TRY(vr_save_meta_int(save, full_key(layout, "rescale_every_n_layers", key), rescale, err));
     VR_TRY(vr_save_meta_int(save, full_key(layout, "context_length", key), 1 << 20, err)); /* asked for, without meaning */
     return vr_save_meta_int(save, full_key(layout, "attention.head_count", key), 0, err);  /* likewise */
 }

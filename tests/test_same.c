@@ -16,7 +16,7 @@
 #define MODEL CASES "grid-none-first/model.pth"
 #define CONFIG CASES "grid-none-first/case.json"
 #define PICTURE CASES "grid-none-first/image.png"
-#define LONG 700 /* ids: more than two chunks of the prompt */
+#define LONG 530 /* ids: more than two chunks of the prompt */
 #define VOCAB 400
 
 static vr_error err;

@@ -1,7 +1,7 @@
 #!/bin/bash
-# The long runs: ten minutes of fuzzing per parser, valgrind over unit tests and the program, the whole
-# program for arm64 in an emulator, the
-# thread sanitizer. `make soak`; SECONDS_PER_PARSER=60 make soak is a shorter one.
+# The long runs: ten minutes of fuzzing per parser, valgrind over unit tests and the program, the thread
+# sanitizer, the whole program for arm64 in an emulator. `make soak`; SECONDS_PER_PARSER=60 make soak is a
+# shorter one.
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0

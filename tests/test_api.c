@@ -238,7 +238,7 @@ static void wrong_arguments_are_told(void **state) {
     REFUSED(vrwkv_decode(both, 2, ids, &err), VRWKV_ERR_ARGUMENT, "another model");
     OK(vrwkv_state_save(context, file_path, 0, &err));
     REFUSED(vrwkv_state_load(foreign, file_path, &err), VRWKV_ERR_ARGUMENT, "another model");
-    OK(vrwkv_encode_pixels(model, NULL, NULL, NULL, &features, &err));
+    OK(vrwkv_encode_pixels(model, NULL, 1, &features, &err));
     OK(vrwkv_features_save(features, file_path, &err));
     vrwkv_features_free(features);
     REFUSED(vrwkv_features_load(other, file_path, &features, &err), VRWKV_ERR_ARGUMENT, "another model");
@@ -359,7 +359,7 @@ static void models_that_do_not_agree_are_refused(void **state) {
     OK(vrwkv_model_open(edited_path, &(vrwkv_model_options){.threads = 1}, &blind, &err));
     assert_int_equal(vrwkv_model_info(blind)->image_tokens, 0);
     REFUSED(vrwkv_encode_file(blind, PICTURE, VRWKV_FRIENDLY, &features, &err), VRWKV_ERR_UNSUPPORTED, "language model alone");
-    REFUSED(vrwkv_encode_pixels(blind, NULL, NULL, NULL, &features, &err), VRWKV_ERR_UNSUPPORTED, "language model alone");
+    REFUSED(vrwkv_encode_pixels(blind, NULL, 1, &features, &err), VRWKV_ERR_UNSUPPORTED, "language model alone");
     OK(vrwkv_context_new(blind, NULL, &context, &err));
     OK(vrwkv_feed(context, &id, 1, NULL, 0, &err));
     assert_int_equal(vrwkv_context_length(context), 1); /* no zero rows in front */

@@ -243,7 +243,7 @@ static void wrong_arguments_are_told(void **state) {
     vrwkv_features_free(features);
     REFUSED(vrwkv_features_load(other, file_path, &features, &err), VRWKV_ERR_ARGUMENT, "another model");
     REFUSED(vrwkv_features_load(model, model_path, &features, &err), VRWKV_ERR_FORMAT, "no encoded picture");
-    REFUSED(vrwkv_state_load(context, file_path, &err), VRWKV_ERR_FORMAT, "no saved conversation");
+    REFUSED(vrwkv_state_load(context, file_path, &err), VRWKV_ERR_FORMAT, "neither a saved conversation");
     vrwkv_context_free(foreign);
     vrwkv_context_free(context);
     vrwkv_model_close(other);
@@ -321,7 +321,7 @@ static const edit edits[] = {
     {.config = "{" SIZES ",\"head_size\":64,\"scan\":\"a name that is far too long for a scan\"}", .status = VRWKV_ERR_ARGUMENT, .says = "too long"},
     {.config = "{" SIZES ",\"head_size\":64,\"towers\":[{\"type\":\"eye\"}]}", .status = VRWKV_ERR_UNSUPPORTED, .says = "'eye'"},
     {.config = "{" SIZES ",\"head_size\":64,\"towers\":[{\"type\":\"clip\",\"hidden_act\":\"step\"}]}", .status = VRWKV_ERR_UNSUPPORTED, .says = "'step'"},
-    {.config = "{" SIZES ",\"head_size\":64,\"towers\":[{\"type\":\"clip\"}]}", .status = VRWKV_ERR_SHAPE, .says = "cannot be"},
+    {.config = "{" SIZES ",\"head_size\":64,\"towers\":[{\"type\":\"clip\"}]}", .status = VRWKV_ERR_FORMAT, .says = "description of clip lacks the size"},
     {.config = "{" SIZES ",\"head_size\":64,\"towers\":[1,2,3,4,5]}", .status = VRWKV_ERR_UNSUPPORTED, .says = "5 towers"},
 };
 

@@ -54,20 +54,20 @@ echo '{"towers": []}' >"$work/language.json"
 quiet "$program" convert $cases/v7/v701/model.pth --config "$work/language.json" -o "$work/language.gguf"
 quiet "$program" inspect "$work/language.gguf"
 check "a language model alone" "$(grep -c "language model alone" "$work/out")" 1
-tower=dinov2=$cases/v7/towers/dino/model.pth
+tower=siglip=$cases/v7/towers/siglip-remainder/model.pth
 for seed in 1 1 2; do
-    quiet "$program" convert "$work/language.gguf" --vision "$tower" --vit-heads 4 --seed $seed -o "$work/seed$seed.gguf"
+    quiet "$program" convert "$work/language.gguf" --vision "$tower" --vit-heads 2 --seed $seed -o "$work/seed$seed.gguf"
     [ -e "$work/first.gguf" ] || cp "$work/seed1.gguf" "$work/first.gguf"
 done
 cmp -s "$work/first.gguf" "$work/seed1.gguf"; check "the same seed, the same projector" $? 0
 cmp -s "$work/first.gguf" "$work/seed2.gguf"; check "another seed, another projector" $? 1
 quiet "$program" inspect "$work/first.gguf"
-check "a tower of its own file" "$(grep -cE '^vision +dinov2, 84 px|mlp projector' "$work/out")" 2
+check "a tower of its own file" "$(grep -cE '^vision +siglip, 56 px|mlp projector' "$work/out")" 2
 quiet "$program" run -m "$work/first.gguf" --tokens 5,-200,7 -n 3 --greedy
 check "a model that begins answers" "$(wc -w <"$work/out")" 3
 "$program" convert "$work/language.gguf" --vision cat=x.pth -o "$work/no.gguf" 2>"$work/err"
 check "an unknown tower is refused" "$?: $(grep -c "expected one of clip" "$work/err")" "1: 1"
-"$program" convert $cases/v7/towers/dino/model.pth -o "$work/no.gguf" 2>"$work/err"
+"$program" convert $cases/v7/towers/siglip-remainder/model.pth -o "$work/no.gguf" 2>"$work/err"
 check "a tower alone is no model" "$?: $(grep -c "neither 'emb.weight'" "$work/err")" "1: 1"
 
 echo "$((checked - failures)) of $checked checks held"

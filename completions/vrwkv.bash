@@ -19,7 +19,7 @@ _vrwkv() {
     --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b v7-0b1 v7-0b4 v7-1b5" -- "$cur"); return ;;
     -n | -p | -t | -r | --repeats | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
         --repeat-penalty | --presence-penalty | --frequency-penalty | --penalty-decay | --seed | --stop | --stop-token | \
-        --ctx-len | --vit-heads | --grid-size | --num-token-per-image) return ;;
+        --ctx-len | --vit-heads | --grid-size | --num-token-per-image | --rescale-every) return ;;
     esac
     case $verb in
     convert) options="--out --type --split --rescale-every --vision --seed --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;

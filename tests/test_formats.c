@@ -258,6 +258,7 @@ static void the_language_half_is_in_llamas_layout(void **unused) {
 /* Any bytes survive: every single one, and what must be escaped in pairs. */
 static void a_vocabulary_survives_the_escapes(void **unused) {
     static const char *const more[] = {"it's", "say \"no\"", "'\"", "\\'", "\\x41", "\t\n\r", "\xe5\x9b\xbe\xe7\x89\x87"};
+    static const char *const written[] = {"it's", "say \"no\"", "\\'\"", "\\\\'", "\\\\x41", "\\t\\n\\r", "\\xe5\\x9b\\xbe\\xe7\\x89\\x87"};
     vr_settings *settings = case6();
     FILE *file = fopen(in_folder("vocab.txt"), "wb");
     (void)unused;
@@ -278,6 +279,17 @@ static void a_vocabulary_survives_the_escapes(void **unused) {
     }
     vrwkv_model_close(whole);
     vrwkv_model_close(half);
+    vr_weights *raw; /* as Python's repr() has them, without its quotes */
+    OK(vr_weights_open(&raw, in_folder("m-rwkv.gguf"), NULL, &err));
+    const vr_meta *tokens = vr_weights_meta(raw, "tokenizer.ggml.tokens"), *types = vr_weights_meta(raw, "tokenizer.ggml.token_type");
+    assert_int_equal(tokens->n_items, 400);
+    for (size_t i = 0; i < VR_COUNT(written); i++) assert_string_equal(tokens->strings[300 + i], written[i]);
+    assert_string_equal(tokens->strings[0], "<s>");
+    assert_string_equal(tokens->strings[1], "\\x00");
+    assert_string_equal(tokens->strings[128], "\\x7f");
+    assert_string_equal(tokens->strings[270], "[PAD270]");
+    assert_true(types->integers[0] == 3 && types->integers[1] == 1 && types->integers[270] == 5);
+    vr_weights_close(raw);
     vr_settings_free(settings);
 }
 

@@ -268,9 +268,18 @@ static vr_status escaped_list(token_list *list, const vr_vocab *vocab, size_t n,
     return VRWKV_OK;
 }
 
+/* llama.cpp stops at the sight of a vocabulary that cannot write a newline. */
+static bool has_newline(const vr_vocab *vocab) {
+    int32_t *ids = NULL;
+    size_t count = 0, capacity = 0;
+    vr_status status = vr_encode(vocab, "\n", 1, &ids, &count, &capacity, NULL);
+    free(ids);
+    return status == VRWKV_OK && count == 1;
+}
+
 vr_status vr_llama_put_vocab(vr_save *save, const vr_vocab *vocab, const vr_config *config, vr_error *err) {
     token_list list;
-    if (!vocab) return vr_save_meta_string(save, "tokenizer.ggml.model", "no_vocab", err);
+    if (!vocab || !has_newline(vocab)) return vr_save_meta_string(save, "tokenizer.ggml.model", "no_vocab", err);
     VR_TRY(escaped_list(&list, vocab, (size_t)config->lm.n_vocab, err));
     vr_status status = vr_save_meta_string(save, "tokenizer.ggml.model", "rwkv", err);
     if (status == VRWKV_OK)

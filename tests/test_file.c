@@ -698,8 +698,15 @@ static void test_lock_and_folder(void **state) {
     assert_true(status == VRWKV_OK || strstr(err.message, "ulimit"));
     vr_weights_close(file);
     assert_int_equal(vr_weights_open(&file, DATA, NULL, &err), VRWKV_ERR_IO);
-    assert_int_equal(vr_weights_open(&file, "/dev/null", NULL, &err), VRWKV_ERR_FORMAT);
+    assert_int_equal(vr_weights_open(&file, "/dev/null", NULL, &err), VRWKV_ERR_IO);
+    assert_non_null(strstr(err.message, "device"));
+    char path[512];
+    FILE *empty = fopen(in_folder("empty", path, sizeof path), "w");
+    assert_non_null(empty);
+    fclose(empty);
+    assert_int_equal(vr_weights_open(&file, path, NULL, &err), VRWKV_ERR_FORMAT);
     assert_non_null(strstr(err.message, "empty"));
+    unlink(path);
 }
 
 static int make_folder(void **state) {

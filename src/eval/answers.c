@@ -22,12 +22,12 @@ void vr_answers_free(vr_answers *answers) {
 /* Is the question's first line a line of the prompt? There it begins a line, or stands behind "User: ". */
 static bool asks(const char *prompt, const vr_question *question) {
     static const char user[] = "User: ";
-    vr_span text = vr_span_of(question->text), line = {0}, rest;
-    while (vr_next_part(&text, "\n", &line) && (vr_trim(line).n == 0 || vr_span_is(vr_trim(line), "<image>"))) continue;
-    for (rest = vr_span_of(prompt); vr_next_part(&rest, "\n", &text);) {
+    vr_slice text = vr_slice_of(question->text), line = {0}, rest;
+    while (vr_next_part(&text, "\n", &line) && (vr_trim(line).n == 0 || vr_slice_is(vr_trim(line), "<image>"))) continue;
+    for (rest = vr_slice_of(prompt); vr_next_part(&rest, "\n", &text);) {
         if (text.n >= sizeof user - 1 && memcmp(text.p, user, sizeof user - 1) == 0)
-            text = (vr_span){text.p + sizeof user - 1, text.n - (sizeof user - 1)};
-        if (vr_span_same(vr_trim(text), vr_trim(line))) return true;
+            text = (vr_slice){text.p + sizeof user - 1, text.n - (sizeof user - 1)};
+        if (vr_slice_same(vr_trim(text), vr_trim(line))) return true;
     }
     return false;
 }
@@ -43,8 +43,8 @@ static size_t choose(const vr_answers *answers, const vr_set *set, size_t first,
     return open < set->n ? open : asked;
 }
 
-static vr_status keep(vr_answers *answers, const vr_set *set, size_t question, vr_span text, const char *prompt, size_t line,
-                      vr_error *err) {
+vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t question, vr_slice text, const char *prompt, size_t line,
+                          vr_error *err) {
     size_t prompt_bytes = prompt && (set->bench->prompts || set->bench->repeats) ? strlen(prompt) + 1 : 0;
     char *storage = vr_alloc(text.n + 1 + prompt_bytes, 1);
     if (!storage) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for an answer");
@@ -87,7 +87,7 @@ vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *l
     if (before)
         VR_TRY(vr_fault(faults, err, "%s:%zu: a second answer to question %s, the first is at line %zu", place->path, place->line,
                         vr_id_text(id, digits), answers->items[before - 1].line));
-    return keep(answers, set, question, vr_json_span(text), prompt, place->line, err);
+    return vr_answers_keep(answers, set, question, vr_json_slice(text), prompt, place->line, err);
 }
 
 typedef struct reading {
@@ -119,9 +119,9 @@ vr_status vr_answers_read(vr_answers *answers, const vr_set *set, const char *pa
     return status;
 }
 
-vr_span vr_answer_of(const vr_answers *answers, size_t question) {
+vr_slice vr_answer_of(const vr_answers *answers, size_t question) {
     size_t at = answers->of_question[question];
-    return at ? answers->items[at - 1].text : (vr_span){"", 0};
+    return at ? answers->items[at - 1].text : (vr_slice){"", 0};
 }
 
 /* ---- scores ---- */
@@ -167,4 +167,12 @@ double vr_score_weighted(const vr_set *set, const vr_verdict *verdicts, const un
         n += weight[set->groups.of[i]];
     }
     return 100 * vr_ratio(sum, n);
+}
+
+vr_status vr_submission_save(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path, vr_error *err) {
+    const vr_bench *bench = set->bench;
+    if (bench->write_submission) return bench->write_submission(set, answers, score, path, err);
+    if (score->submission) return vr_json_save(score->submission, path, 0, err);
+    return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%s has no file to upload%s", bench->name,
+                   bench->submission ? ": the list of all questions to answer is not in the folder" : "");
 }

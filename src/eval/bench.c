@@ -263,8 +263,8 @@ vr_status vr_bench_prompt(const vr_set *set, const vr_question *question, vr_fam
         set->bench->make_prompt(set, question, family, &own);
     else
         vr_str_add(&own, question->text);
-    vr_str_replace(&plain, vr_str_span(&own), "<image>", "");
-    vr_str_add_span(out, vr_trim(vr_str_span(&plain)));
+    vr_str_replace(&plain, vr_str_slice(&own), "<image>", "");
+    vr_str_add_slice(out, vr_trim(vr_str_slice(&plain)));
     out->failed |= own.failed | plain.failed;
     vr_str_free(&own);
     vr_str_free(&plain);
@@ -290,7 +290,7 @@ vr_status vr_json_save(const json_t *value, const char *path, size_t flags, vr_e
 
 void vr_put(json_t *object, const char *key, json_t *value) { json_object_set_new_nocheck(object, key, value); }
 
-json_t *vr_json_of(vr_span text) {
+json_t *vr_json_of(vr_slice text) {
     if (vr_utf8_valid(text.p, text.n)) return json_stringn_nocheck(text.p, text.n);
     vr_stream stream = {0};
     char *clean = vr_alloc(3 * text.n + 16, 1);

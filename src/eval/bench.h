@@ -22,7 +22,7 @@ typedef struct vr_question {
     json_t *id;        /* a number or a text */
     char *text;        /* the human turn's text; may hold "<image>" where the file has it */
     char *image;       /* path below the image folder, or NULL */
-    vr_span picture;   /* base64 of a picture that stands in the question file; n 0: none */
+    vr_slice picture;   /* base64 of a picture that stands in the question file; n 0: none */
     json_t *metadata;  /* the line's own, or NULL */
     json_t *answer;    /* what is right, where the question file says so: a text or a list of them, or NULL */
     const char *group; /* questions that are answered as one (a picture's, a rotation's); the set's */
@@ -103,7 +103,7 @@ vr_status vr_load_question(vr_set *set, const json_t *line, const vr_place *plac
 
 typedef struct vr_answer {
     size_t question;
-    vr_span text;
+    vr_slice text;
     char *prompt; /* or NULL */
     char *storage;
     size_t line;
@@ -124,9 +124,12 @@ vr_status vr_answers_read(vr_answers *answers, const vr_set *set, const char *pa
 vr_status vr_answers_start(vr_answers *answers, const vr_set *set, const char *path, vr_error *err);
 vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_place *place, vr_faults *faults,
                          vr_error *err);
+/* The same where it is known which question was asked; a second one replaces the first. */
+vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t question, vr_slice text, const char *prompt, size_t line,
+                          vr_error *err);
 void vr_answers_free(vr_answers *answers);
 /* The answer's text, "" where there is none. */
-vr_span vr_answer_of(const vr_answers *answers, size_t question);
+vr_slice vr_answer_of(const vr_answers *answers, size_t question);
 
 /* ---- scores ---- */
 
@@ -160,6 +163,8 @@ typedef struct vr_score {
 void vr_score_free(vr_score *score);
 /* Scores all answers. VRWKV_ERR_FORMAT where they cannot be: a question without gold, ... */
 vr_status vr_score_make(vr_score *score, vr_set *set, const vr_answers *answers, vr_error *err);
+/* Writes the file or folder that the benchmark's server or tool takes. */
+vr_status vr_submission_save(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path, vr_error *err);
 /* The official headline where the questions of group g count weight[g] times. */
 double vr_score_weighted(const vr_set *set, const vr_verdict *verdicts, const unsigned *weight);
 /* The figure to report: the official headline, or the original program's. NULL: none. */
@@ -179,7 +184,7 @@ struct vr_bench {
     /* The human turn without "<image>"; NULL: the question's text. */
     void (*make_prompt)(const vr_set *set, const vr_question *question, vr_family family, vr_str *out);
     /* One answer by the official rule. */
-    void (*judge)(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict);
+    void (*judge)(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict);
     /* values, figures and notes from all answers; verdicts are there already. */
     vr_status (*score)(const vr_set *set, const vr_answers *answers, vr_score *score, vr_error *err);
     /* The headline where group g counts weight[g] times; it looks at groups, categories and verdicts alone.
@@ -189,6 +194,7 @@ struct vr_bench {
     void (*right)(const vr_set *set, size_t question, vr_str *out);
     /* Writes the file or folder to upload; NULL: the submission as JSON. */
     vr_status (*write_submission)(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path, vr_error *err);
+    const char *upload; /* ending of that file's name, ".upload.json"; NULL: nothing is uploaded */
     const char *submission; /* what that is: "upload.json", "results folder", .. ; NULL: nothing is uploaded */
 };
 
@@ -210,7 +216,7 @@ vr_status vr_bench_prompt(const vr_set *set, const vr_question *question, vr_fam
 /* Writes a JSON file, all of it or none; flags: jansson's. */
 vr_status vr_json_save(const json_t *value, const char *path, size_t flags, vr_error *err);
 void vr_put(json_t *object, const char *key, json_t *value); /* takes the value over */
-json_t *vr_json_of(vr_span text);                             /* what is no UTF-8 becomes U+FFFD */
+json_t *vr_json_of(vr_slice text);                             /* what is no UTF-8 becomes U+FFFD */
 double vr_round(double value, int decimals);                  /* as Python's round */
 json_t *vr_json_id(const vr_question *question);              /* a new reference */
 void vr_score_figure(vr_score *score, const char *name, double value, int decimals, bool original);

@@ -12,20 +12,20 @@
 #include <string.h>
 
 /* Trimmed, small, without points at both ends. */
-static void normalise(vr_span text, vr_str *out) {
+static void normalise(vr_slice text, vr_str *out) {
     vr_str small = {0};
     vr_str_lower(&small, vr_trim(text));
-    vr_span s = vr_str_span(&small);
+    vr_slice s = vr_str_slice(&small);
     for (; s.n && s.p[0] == '.'; s.p++) s.n--;
     while (s.n && s.p[s.n - 1] == '.') s.n--;
-    vr_str_add_span(out, s);
+    vr_str_add_slice(out, s);
     out->failed |= small.failed;
     vr_str_free(&small);
 }
 
 static size_t n_answers(const json_t *answer) { return json_is_array(answer) ? json_array_size(answer) : 1; }
-static vr_span answer_at(const json_t *answer, size_t i) {
-    return vr_json_span(json_is_array(answer) ? json_array_get(answer, i) : answer);
+static vr_slice answer_at(const json_t *answer, size_t i) {
+    return vr_json_slice(json_is_array(answer) ? json_array_get(answer, i) : answer);
 }
 
 static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
@@ -41,23 +41,23 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     return VRWKV_OK;
 }
 
-static vr_said yes_or_no(vr_span text) {
-    return vr_span_is(text, "yes") ? VR_SAID_YES : vr_span_is(text, "no") ? VR_SAID_NO : VR_SAID_OTHER;
+static vr_said yes_or_no(vr_slice text) {
+    return vr_slice_is(text, "yes") ? VR_SAID_YES : vr_slice_is(text, "no") ? VR_SAID_NO : VR_SAID_OTHER;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const json_t *right = set->questions[question].answer;
     vr_str said = {0}, one = {0};
     normalise(answer, &said);
     for (size_t i = 0; i < n_answers(right); i++) {
         vr_str_clear(&one);
         normalise(answer_at(right, i), &one);
-        if (vr_span_same(vr_str_span(&said), vr_str_span(&one))) verdict->score = 1;
+        if (vr_slice_same(vr_str_slice(&said), vr_str_slice(&one))) verdict->score = 1;
     }
-    vr_said truth = n_answers(right) == 1 ? yes_or_no(vr_str_span(&one)) : VR_SAID_OTHER;
+    vr_said truth = n_answers(right) == 1 ? yes_or_no(vr_str_slice(&one)) : VR_SAID_OTHER;
     if (set->bench->yes_no && truth != VR_SAID_OTHER) {
         verdict->truth = truth;
-        verdict->said = yes_or_no(vr_str_span(&said));
+        verdict->said = yes_or_no(vr_str_slice(&said));
     }
     vr_str_free(&said);
     vr_str_free(&one);
@@ -69,7 +69,7 @@ static double accuracy(const vr_set *set, const vr_score *score) {
     return (double)hits / (double)set->n * 100;
 }
 
-static void right(const vr_set *set, size_t question, vr_str *out) { vr_str_add_span(out, answer_at(set->questions[question].answer, 0)); }
+static void right(const vr_set *set, size_t question, vr_str *out) { vr_str_add_slice(out, answer_at(set->questions[question].answer, 0)); }
 
 /* ---- a list of answers ---- */
 
@@ -121,11 +121,11 @@ static vr_status load_entry(void *user, const char *key, json_t *entry, const vr
 }
 
 /* What is asked for, told by the right answer. */
-static const char *kind_of(vr_span answer) {
+static const char *kind_of(vr_slice answer) {
     static const char *const shapes[] = {"circle", "rectangle", "triangle"};
     if (yes_or_no(answer) != VR_SAID_OTHER) return "yes/no";
     for (size_t i = 0; i < VR_COUNT(shapes); i++)
-        if (vr_span_is(answer, shapes[i])) return "shape";
+        if (vr_slice_is(answer, shapes[i])) return "shape";
     return "colour";
 }
 

@@ -14,7 +14,7 @@ static const char multi_file[] = "testdev_balanced_questions_multi.json";
 
 typedef struct gold {
     bool known, balanced;
-    vr_span *answers; /* [n_answers] */
+    vr_slice *answers; /* [n_answers] */
     size_t n_answers;
     const char *joined; /* with ";": a group of the distribution counts by it */
     const char *structural, *semantic, *group, *length, *steps;
@@ -61,7 +61,7 @@ static size_t count_steps(const json_t *question) {
 }
 
 static size_t count_words(const char *text) {
-    vr_span rest = vr_span_of(text), word;
+    vr_slice rest = vr_slice_of(text), word;
     size_t n = 0;
     while (vr_next_word(&rest, &word)) n++;
     return n;
@@ -84,11 +84,11 @@ static vr_status take_answers(vr_set *set, gold *to, const json_t *value, const 
             vr_str_free(&joined);
             return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer is no text", place->path, place->line);
         }
-        vr_span text = vr_json_span(answer);
-        char *copy = vr_span_copy(text);
-        if (copy) to->answers[to->n_answers++] = (vr_span){copy, text.n};
+        vr_slice text = vr_json_slice(answer);
+        char *copy = vr_slice_copy(text);
+        if (copy) to->answers[to->n_answers++] = (vr_slice){copy, text.n};
         if (i) vr_str_add(&joined, ";");
-        vr_str_add_span(&joined, text);
+        vr_str_add_slice(&joined, text);
     }
     to->joined = vr_set_word(set, vr_str_text(&joined));
     vr_str_free(&joined);
@@ -160,23 +160,23 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
 /* ---- scores ---- */
 
 /* What the converter keeps: without points at the end, in small letters. */
-static void convert(vr_span answer, vr_str *out) {
+static void convert(vr_slice answer, vr_str *out) {
     while (answer.n && answer.p[answer.n - 1] == '.') answer.n--;
     vr_str_lower(out, answer);
 }
 
-static bool is_right(const gold *right, vr_span prediction) {
+static bool is_right(const gold *right, vr_slice prediction) {
     for (size_t i = 0; i < right->n_answers; i++)
-        if (vr_span_same(right->answers[i], prediction)) return true;
+        if (vr_slice_same(right->answers[i], prediction)) return true;
     return false;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const golds *all = set->gold;
     vr_str said = {0};
     convert(answer, &said);
     verdict->counted = all->single[question].balanced;
-    verdict->score = is_right(&all->single[question], vr_str_span(&said));
+    verdict->score = is_right(&all->single[question], vr_str_slice(&said));
     vr_str_free(&said);
 }
 
@@ -258,7 +258,7 @@ static vr_status score_variant(const vr_set *set, const vr_answers *answers, con
         const gold *right = &list[i];
         vr_str said = {0};
         convert(vr_answer_of(answers, i), &said);
-        bool correct = answers->of_question[i] && is_right(right, vr_str_span(&said));
+        bool correct = answers->of_question[i] && is_right(right, vr_str_slice(&said));
         if (right->balanced) status = add_question(&to, right, correct, err);
         if (right->balanced && right->group) {
             count_up(right_counts, right->group, right->joined);
@@ -283,7 +283,7 @@ static json_t *converted(const vr_set *set, const vr_answers *answers) {
         json_t *entry = json_object();
         convert(answers->items[i].text, &said);
         vr_put(entry, "questionId", vr_json_id(&set->questions[answers->items[i].question]));
-        vr_put(entry, "prediction", vr_json_of(vr_str_span(&said)));
+        vr_put(entry, "prediction", vr_json_of(vr_str_slice(&said)));
         json_array_append_new(list, entry);
         vr_str_free(&said);
     }
@@ -323,7 +323,7 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
 
 static void right(const vr_set *set, size_t question, vr_str *out) {
     const golds *all = set->gold;
-    if (all->single[question].n_answers) vr_str_add_span(out, all->single[question].answers[0]);
+    if (all->single[question].n_answers) vr_str_add_slice(out, all->single[question].answers[0]);
 }
 
 static const vr_split splits[] = {
@@ -335,5 +335,5 @@ static const vr_split splits[] = {
 const vr_bench vr_bench_gqa = {
     .name = "gqa", .title = "GQA", .unit = "%", .splits = splits,
     .load = vr_load_questions, .load_gold = load_gold, .free_gold = free_gold,
-    .judge = judge, .score = score, .right = right, .submission = "predictions for GQA's eval.py (JSON)",
+    .judge = judge, .score = score, .right = right, .upload = ".upload.json", .submission = "predictions for GQA's eval.py (JSON)",
 };

@@ -15,17 +15,17 @@
  * where the context alone would end, be that in the middle of a token or not: as the original does. */
 static vr_status encode(vr_request *request, const vr_predictor *with, vr_error *err) {
     vr_str whole = {0};
-    vr_ids alone = {0};
-    vr_span context = vr_str_span(&request->context);
+    vr_id_list alone = {0};
+    vr_slice context = vr_str_slice(&request->context);
     size_t length;
     while ((length = vr_utf8_space_back(context.p, context.n))) context.n -= length;
-    vr_str_add_span(&whole, vr_str_span(&request->context));
-    vr_str_add_span(&whole, vr_str_span(&request->continuation));
+    vr_str_add_slice(&whole, vr_str_slice(&request->context));
+    vr_str_add_slice(&whole, vr_str_slice(&request->continuation));
     vr_status status = vr_str_check(&whole, err);
-    if (status == VRWKV_OK) status = with->encode(with->user, (vr_span){"\n", 1}, &request->ids, err);
+    if (status == VRWKV_OK) status = with->encode(with->user, (vr_slice){"\n", 1}, &request->ids, err);
     size_t lead = request->ids.n;
     if (status == VRWKV_OK) status = with->encode(with->user, context, &alone, err);
-    if (status == VRWKV_OK) status = with->encode(with->user, vr_str_span(&whole), &request->ids, err);
+    if (status == VRWKV_OK) status = with->encode(with->user, vr_str_slice(&whole), &request->ids, err);
     request->n_context = lead + alone.n;
     free(alone.items);
     vr_str_free(&whole);

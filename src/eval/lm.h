@@ -8,7 +8,7 @@
 
 typedef struct vr_request {
     vr_str context, continuation;
-    vr_ids ids;        /* "\n", then context and continuation */
+    vr_id_list ids;        /* "\n", then context and continuation */
     size_t n_context;  /* ids before the continuation */
     size_t length;     /* characters of the choice, what acc_norm divides by */
     double log_likelihood;

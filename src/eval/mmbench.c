@@ -18,14 +18,14 @@
 /* A row of the table: its cells, p NULL where missing. */
 typedef struct row {
     long long index;
-    vr_span cells[VR_TABLE_COLUMNS];
+    vr_slice cells[VR_TABLE_COLUMNS];
 } row;
 
 static const row *row_of(const vr_set *set, size_t i) { return set->questions[i].own; }
 
-static vr_span cell(const vr_set *set, const row *r, const char *column) {
+static vr_slice cell(const vr_set *set, const row *r, const char *column) {
     int c = vr_table_column(&set->table, column);
-    return c < 0 ? (vr_span){NULL, 0} : r->cells[c];
+    return c < 0 ? (vr_slice){NULL, 0} : r->cells[c];
 }
 
 /* ---- the table ---- */
@@ -40,11 +40,11 @@ static row *copy_row(const vr_table *table, int picture) {
     row *r = vr_alloc(1, sizeof *r + bytes);
     char *to = r ? (char *)(r + 1) : NULL;
     for (size_t c = 0; r && c < table->n_columns; c++) {
-        vr_span field = table->fields[c];
+        vr_slice field = table->fields[c];
         r->cells[c] = field;
         if ((int)c == picture && mapped) continue;
         if (vr_is_missing(field)) {
-            r->cells[c] = (vr_span){NULL, 0};
+            r->cells[c] = (vr_slice){NULL, 0};
             continue;
         }
         memcpy(to, field.p, field.n);
@@ -56,12 +56,12 @@ static row *copy_row(const vr_table *table, int picture) {
 
 static const char *cell_word(vr_set *set, const row *r, const char *column) {
     char text[256];
-    vr_span value = cell(set, r, column);
+    vr_slice value = cell(set, r, column);
     snprintf(text, sizeof text, "%.*s", (int)(value.p ? value.n : 4), value.p ? value.p : "none");
     return vr_set_word(set, text);
 }
 
-static bool parse_index(vr_span field, long long *out) {
+static bool parse_index(vr_slice field, long long *out) {
     char text[24], *end;
     if (field.n == 0 || field.n >= sizeof text) return false;
     memcpy(text, field.p, field.n);
@@ -75,15 +75,15 @@ static vr_status add_row(vr_set *set, int index, int picture, size_t line, vr_fa
     vr_place place = {set->file, line};
     long long number;
     char group[24];
-    vr_span text = set->table.fields[index];
+    vr_slice text = set->table.fields[index];
     if (!parse_index(text, &number))
         return vr_fault(faults, err, "%s:%zu: the index is '%.*s', expected a number", set->file, line, (int)(text.n < 40 ? text.n : 40), text.p);
     row *r = copy_row(&set->table, picture);
     if (!r) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     r->index = number;
-    vr_span asked = cell(set, r, "question");
+    vr_slice asked = cell(set, r, "question");
     snprintf(group, sizeof group, "%lld", number % ROTATION);
-    vr_question question = {.id = json_integer(number), .text = vr_span_copy(asked.p ? asked : (vr_span){"", 0}), .own = r,
+    vr_question question = {.id = json_integer(number), .text = vr_slice_copy(asked.p ? asked : (vr_slice){"", 0}), .own = r,
                             .picture = r->cells[picture], .group = vr_set_word(set, group), .category = cell_word(set, r, "l2-category")};
     return vr_set_add(set, &question, &place, faults, err);
 }
@@ -118,28 +118,28 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
 /* ---- the prompt ---- */
 
 /* As the original's is_none: missing for pandas, or these words in any letters. */
-static bool is_none(vr_span value) {
+static bool is_none(vr_slice value) {
     vr_str small = {0};
     if (!value.p) return true;
     vr_str_lower(&small, value);
-    bool none = vr_span_is(vr_str_span(&small), "nan") || vr_span_is(vr_str_span(&small), "none");
+    bool none = vr_slice_is(vr_str_slice(&small), "nan") || vr_slice_is(vr_str_slice(&small), "none");
     vr_str_free(&small);
     return none;
 }
 
 static void put_prompt(const vr_set *set, const vr_question *question, const char *request, vr_str *out) {
     const row *r = question->own;
-    vr_span hint = cell(set, r, "hint");
+    vr_slice hint = cell(set, r, "hint");
     if (!is_none(hint)) {
-        vr_str_add_span(out, hint);
+        vr_str_add_slice(out, hint);
         vr_str_add(out, "\n");
     }
     vr_str_add(out, question->text);
     for (char letter[2] = "A"; letter[0] <= 'D'; letter[0]++) {
-        vr_span option = cell(set, r, letter);
+        vr_slice option = cell(set, r, letter);
         if (is_none(option)) break;
         vr_str_format(out, "\n%s. ", letter);
-        vr_str_add_span(out, option);
+        vr_str_add_slice(out, option);
     }
     vr_str_add(out, request);
 }
@@ -157,7 +157,7 @@ static void make_prompt_cn(const vr_set *set, const vr_question *question, vr_fa
 /* ---- which letter ---- */
 
 typedef struct choices { /* the row's options, by letter; p NULL: none */
-    vr_span option[26];
+    vr_slice option[26];
 } choices;
 
 static choices choices_of(const vr_set *set, const row *r) {
@@ -172,7 +172,7 @@ static choices choices_of(const vr_set *set, const row *r) {
 static bool has(const choices *from, char letter) { return letter >= 'A' && letter <= 'Z' && from->option[letter - 'A'].p; }
 
 /* The option whose text stands in the answer, letters small; 0: none or several. */
-static char named_option(const choices *from, vr_span answer, bool limited) {
+static char named_option(const choices *from, vr_slice answer, bool limited) {
     vr_str small = {0}, option = {0};
     size_t total = 0, found = 0;
     char letter = 0;
@@ -182,7 +182,7 @@ static char named_option(const choices *from, vr_span answer, bool limited) {
         total += vr_utf8_count(from->option[i].p, from->option[i].n);
         vr_str_clear(&option);
         vr_str_lower(&option, from->option[i]);
-        if (!vr_span_find(vr_str_span(&small), vr_str_text(&option))) continue;
+        if (!vr_slice_find(vr_str_slice(&small), vr_str_text(&option))) continue;
         letter = (char)('A' + i);
         found++;
     }
@@ -193,13 +193,13 @@ static char named_option(const choices *from, vr_span answer, bool limited) {
 }
 
 /* The one letter of a choice among the words; it must be one of the last four. No such letter, but a Z: Z. */
-static char word_letter(const choices *from, vr_span answer) {
+static char word_letter(const choices *from, vr_slice answer) {
     static const char marks[] = ".()[],:;!*#{}";
     size_t words = 0, first[26] = {0}, different = 0;
     vr_str plain = {0};
-    vr_span word;
+    vr_slice word;
     for (size_t i = 0; i < answer.n; i++) vr_str_put(&plain, answer.p[i] && strchr(marks, answer.p[i]) ? " " : answer.p + i, 1);
-    vr_span rest = vr_str_span(&plain);
+    vr_slice rest = vr_str_slice(&plain);
     while (vr_next_word(&rest, &word)) {
         words++;
         if (word.n == 1 && *word.p >= 'A' && *word.p <= 'Z' && !first[*word.p - 'A']) first[*word.p - 'A'] = words;
@@ -216,7 +216,7 @@ static char word_letter(const choices *from, vr_span answer) {
 }
 
 /* The first "answer is X", X of A to D with any number of * before it, letters of any size. */
-static char stated_letter(vr_span answer) {
+static char stated_letter(vr_slice answer) {
     static const char phrase[] = "answer is ";
     for (size_t i = 0; i + sizeof phrase - 1 < answer.n; i++) {
         size_t k = i + sizeof phrase - 1;
@@ -228,13 +228,13 @@ static char stated_letter(vr_span answer) {
     return 0;
 }
 
-static char letter_of(const choices *from, vr_span answer) {
+static char letter_of(const choices *from, vr_slice answer) {
     static const char *const refusals[] = {"Sorry, I can't help with images of people yet.", "I can't process this file.",
                                            "I'm sorry, but without the image provided", "Cannot determine the answer"};
     char letter = 0;
-    if (!vr_span_find(answer, "Failed to obtain answer via API")) {
+    if (!vr_slice_find(answer, "Failed to obtain answer via API")) {
         for (size_t i = 0; i < VR_COUNT(refusals); i++)
-            if (vr_span_find(answer, refusals[i])) return WRONG;
+            if (vr_slice_find(answer, refusals[i])) return WRONG;
         letter = word_letter(from, answer);
     }
     if (!letter) {
@@ -248,15 +248,15 @@ static char letter_of(const choices *from, vr_span answer) {
 /* ---- the rules of 2023 ---- */
 
 /* Which of A to D stand among the words between prefix and suffix: the letter where it is exactly one. */
-static char bracketed_letter(vr_span answer, const char *prefix, const char *suffix, size_t *words, bool *has_bare_a) {
+static char bracketed_letter(vr_slice answer, const char *prefix, const char *suffix, size_t *words, bool *has_bare_a) {
     size_t before = strlen(prefix), behind = strlen(suffix), n = 0;
     bool seen[4] = {false};
-    vr_span word;
+    vr_slice word;
     *words = 0;
     *has_bare_a = false;
     while (vr_next_word(&answer, &word)) {
         ++*words;
-        *has_bare_a |= vr_span_is(word, "A");
+        *has_bare_a |= vr_slice_is(word, "A");
         if (word.n != before + 1 + behind || memcmp(word.p, prefix, before) != 0 || memcmp(word.p + before + 1, suffix, behind) != 0) continue;
         if (word.p[before] >= 'A' && word.p[before] <= 'D') seen[word.p[before] - 'A'] = true;
     }
@@ -268,7 +268,7 @@ static char bracketed_letter(vr_span answer, const char *prefix, const char *suf
     return n == 1 ? letter : 0;
 }
 
-static char letter_of_2023(const choices *from, vr_span answer) {
+static char letter_of_2023(const choices *from, vr_slice answer) {
     static const char *const pairs[][2] = {{"", ""},   {"", "."},  {"", ","},  {"", ":"},  {"", ")"},  {"", ")."}, {"(", ")"},
                                            {"(", ")."}, {":", ""}, {":", ","}, {":", "."}, {":", ")"}, {":", ")."}};
     for (size_t i = 0; i < VR_COUNT(pairs); i++) {
@@ -284,11 +284,11 @@ static char letter_of_2023(const choices *from, vr_span answer) {
 /* ---- scores ---- */
 
 static bool is_right(const vr_set *set, size_t i, char letter) {
-    vr_span answer = cell(set, row_of(set, i), "answer");
+    vr_slice answer = cell(set, row_of(set, i), "answer");
     return answer.n == 1 && *answer.p == letter;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     choices from = choices_of(set, row_of(set, question));
     verdict->score = is_right(set, question, letter_of(&from, answer));
 }
@@ -380,7 +380,7 @@ static vr_status score_2023(const vr_set *set, const bool *right, bool *hit, vr_
 
 /* ---- the table to upload ---- */
 
-static json_t *cell_json(vr_span value) { return value.p ? vr_json_of(value) : json_string(""); }
+static json_t *cell_json(vr_slice value) { return value.p ? vr_json_of(value) : json_string(""); }
 
 static json_t *upload(const vr_set *set, const vr_answers *answers) {
     static const char *const dropped[] = {"hint", "category", "source", "image", "comment", "l2-category"};
@@ -460,12 +460,12 @@ static double figure(const vr_set *set, const vr_verdict *verdicts, const unsign
 }
 
 static void right_answer(const vr_set *set, size_t question, vr_str *out) {
-    vr_span answer = cell(set, row_of(set, question), "answer");
+    vr_slice answer = cell(set, row_of(set, question), "answer");
     choices from = choices_of(set, row_of(set, question));
-    vr_str_add_span(out, answer);
+    vr_str_add_slice(out, answer);
     if (answer.n == 1 && has(&from, *answer.p)) {
         vr_str_add(out, ". ");
-        vr_str_add_span(out, from.option[*answer.p - 'A']);
+        vr_str_add_slice(out, from.option[*answer.p - 'A']);
     }
 }
 
@@ -478,7 +478,7 @@ static const vr_split splits[] = {
 const vr_bench vr_bench_mmbench = {
     .name = "mmbench", .title = "MMBench", .unit = "%", .splits = splits, .load = load, .load_gold = load_gold,
     .make_prompt = make_prompt, .judge = judge, .score = score, .figure = figure, .right = right_answer,
-    .write_submission = write_submission, .submission = "Excel table for the MMBench server",
+    .write_submission = write_submission, .upload = ".upload.xlsx", .submission = "Excel table for the MMBench server",
 };
 
 static const vr_split splits_cn[] = {
@@ -492,5 +492,5 @@ static const vr_split splits_cn[] = {
 const vr_bench vr_bench_mmbench_cn = {
     .name = "mmbench_cn", .title = "MMBench-CN", .unit = "%", .splits = splits_cn, .load = load, .load_gold = load_gold,
     .make_prompt = make_prompt_cn, .judge = judge, .score = score, .figure = figure, .right = right_answer,
-    .write_submission = write_submission, .submission = "Excel table for the MMBench server",
+    .write_submission = write_submission, .upload = ".upload.xlsx", .submission = "Excel table for the MMBench server",
 };

@@ -50,35 +50,35 @@ static void text_path(const vr_set *set, const char *image, vr_str *out) {
 }
 
 /* The question of a line without its request, whatever spaces are before it. */
-static vr_span bare(vr_span question) {
-    const char *at = vr_span_find(question, request);
-    return vr_trim(at ? (vr_span){question.p, (size_t)(at - question.p)} : question);
+static vr_slice bare(vr_slice question) {
+    const char *at = vr_slice_find(question, request);
+    return vr_trim(at ? (vr_slice){question.p, (size_t)(at - question.p)} : question);
 }
 
-static vr_span asked(const vr_question *question) {
-    vr_span text = vr_span_of(question->text);
-    const char *suffix = vr_span_find(text, VR_SHORT_ANSWER);
+static vr_slice asked(const vr_question *question) {
+    vr_slice text = vr_slice_of(question->text);
+    const char *suffix = vr_slice_find(text, VR_SHORT_ANSWER);
     if (suffix) text.n = (size_t)(suffix - text.p);
-    if (text.n >= 8 && memcmp(text.p, "<image>\n", 8) == 0) text = (vr_span){text.p + 8, text.n - 8};
+    if (text.n >= 8 && memcmp(text.p, "<image>\n", 8) == 0) text = (vr_slice){text.p + 8, text.n - 8};
     return bare(text);
 }
 
 /* Finds the question among the lines of its text file. */
-static vr_status find_line(vr_set *set, size_t i, vr_span text, const char *path, vr_error *err) {
+static vr_status find_line(vr_set *set, size_t i, vr_slice text, const char *path, vr_error *err) {
     golds *all = set->gold;
-    vr_span line, question, answer, want = asked(&set->questions[i]);
+    vr_slice line, question, answer, want = asked(&set->questions[i]);
     for (size_t number = 1; vr_next_part(&text, "\n", &line); number++) {
         if (!vr_trim(line).n) continue;
-        vr_span rest = line;
+        vr_slice rest = line;
         if (!vr_next_part(&rest, "\t", &question) || !vr_next_part(&rest, "\t", &answer))
             return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: found no tab, expected a question, a tab, and Yes or No", path, number);
-        if (!vr_span_same(bare(question), want)) continue;
+        if (!vr_slice_same(bare(question), want)) continue;
         answer = vr_trim(answer);
-        bool yes = vr_span_is(answer, "Yes");
-        if (!yes && !vr_span_is(answer, "No"))
+        bool yes = vr_slice_is(answer, "Yes");
+        if (!yes && !vr_slice_is(answer, "No"))
             return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer is '%.*s', expected Yes or No", path, number, (int)answer.n, answer.p);
         const char *name = strrchr(path, '/');
-        all->items[i] = (gold){vr_span_copy(vr_trim(question)), yes ? VR_SAID_YES : VR_SAID_NO, vr_set_word(set, name ? name + 1 : path)};
+        all->items[i] = (gold){vr_slice_copy(vr_trim(question)), yes ? VR_SAID_YES : VR_SAID_NO, vr_set_word(set, name ? name + 1 : path)};
         return all->items[i].question ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     }
     return vr_fail(err, VRWKV_ERR_FORMAT, "%s does not ask \"%.*s\" (%s:%zu)", path, (int)want.n, want.p, set->file, set->questions[i].line);
@@ -99,7 +99,7 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
         vr_status status = vr_str_check(&path, err);
         if (status == VRWKV_OK) status = vr_map_open(&map, path.data, false, err);
         if (status == VRWKV_OK) {
-            status = find_line(set, i, (vr_span){map.data ? (const char *)map.data : "", map.size}, path.data, err);
+            status = find_line(set, i, (vr_slice){map.data ? (const char *)map.data : "", map.size}, path.data, err);
             vr_map_close(&map);
         }
         vr_str_free(&path);
@@ -113,10 +113,10 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
 static vr_status load(vr_set *set, vr_faults *faults, vr_error *err) {
     VR_TRY(vr_load_questions(set, faults, err));
     for (size_t i = 0; i < set->n; i++) {
-        vr_span rest = vr_span_of(set->questions[i].image ? set->questions[i].image : ""), first = {"", 0};
+        vr_slice rest = vr_slice_of(set->questions[i].image ? set->questions[i].image : ""), first = {"", 0};
         size_t k = 0;
         vr_next_part(&rest, "/", &first);
-        while (k < VR_COUNT(tasks) && !vr_span_is(first, tasks[k].name)) k++;
+        while (k < VR_COUNT(tasks) && !vr_slice_is(first, tasks[k].name)) k++;
         if (k == VR_COUNT(tasks))
             return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: '%.*s' is no task of MME", set->file, set->questions[i].line, (int)first.n, first.p);
         set->questions[i].category = tasks[k].name;
@@ -125,18 +125,18 @@ static vr_status load(vr_set *set, vr_faults *faults, vr_error *err) {
 }
 
 /* Yes or no, else what the first four characters have in them. */
-static vr_said decide(vr_span answer) {
+static vr_said decide(vr_slice answer) {
     vr_str small = {0};
     size_t length, bytes = 0;
     vr_str_lower(&small, answer);
     for (int i = 0; i < 4 && bytes < small.n; i++, bytes += length) vr_utf8_code(small.data + bytes, small.n - bytes, &length);
-    vr_span head = {vr_str_text(&small), bytes};
-    vr_said said = vr_span_find(head, "yes") ? VR_SAID_YES : vr_span_find(head, "no") ? VR_SAID_NO : VR_SAID_OTHER;
+    vr_slice head = {vr_str_text(&small), bytes};
+    vr_said said = vr_slice_find(head, "yes") ? VR_SAID_YES : vr_slice_find(head, "no") ? VR_SAID_NO : VR_SAID_OTHER;
     vr_str_free(&small);
     return said;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const golds *all = set->gold;
     verdict->truth = all->items[question].truth;
     verdict->said = decide(answer);
@@ -238,7 +238,7 @@ static void right(const vr_set *set, size_t question, vr_str *out) {
 
 static void put_row(const vr_set *set, const vr_answers *answers, size_t i, vr_str *out) {
     const golds *all = set->gold;
-    vr_span said = vr_answer_of(answers, i);
+    vr_slice said = vr_answer_of(answers, i);
     vr_str_format(out, "%s\t%s\t%s\t", all->items[i].file, all->items[i].question, all->items[i].truth == VR_SAID_YES ? "Yes" : "No");
     for (size_t k = 0; k < said.n; k++) vr_str_put(out, strchr("\n\r\t", said.p[k]) && said.p[k] ? " " : said.p + k, 1);
     vr_str_add(out, "\n");
@@ -260,20 +260,10 @@ static vr_status write_submission(const vr_set *set, const vr_answers *answers, 
     if (mkdir(path, 0777) != 0 && errno != EEXIST) return vr_fail_io(err, "create the folder", path);
     for (size_t i = 0; i < VR_COUNT(tasks); i++) {
         vr_str text = {0}, name = {0};
-        vr_writer writer;
         put_task(set, answers, tasks[i].name, &text);
         vr_str_format(&name, "%s/%s.txt", path, tasks[i].name);
         vr_status status = vr_str_check(text.failed ? &text : &name, err);
-        if (status == VRWKV_OK && text.n) {
-            status = vr_writer_open(&writer, name.data, err);
-            if (status == VRWKV_OK) {
-                status = vr_writer_put(&writer, text.data, text.n, err);
-                if (status == VRWKV_OK)
-                    status = vr_writer_commit(&writer, err);
-                else
-                    vr_writer_abandon(&writer);
-            }
-        }
+        if (status == VRWKV_OK && text.n) status = vr_text_save(vr_str_slice(&text), name.data, err);
         vr_str_free(&text);
         vr_str_free(&name);
         VR_TRY(status);
@@ -291,5 +281,5 @@ const vr_bench vr_bench_mme = {
     .name = "mme", .title = "MME", .unit = "points", .repeats = true, .yes_no = true, .splits = splits,
     .load = load, .load_gold = load_gold, .free_gold = free_gold,
     .judge = judge, .score = score, .figure = figure, .right = right,
-    .write_submission = write_submission, .submission = "a folder of tables for the official calculation.py",
+    .write_submission = write_submission, .upload = ".upload", .submission = "a folder of tables for the official calculation.py",
 };

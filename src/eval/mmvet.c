@@ -30,5 +30,5 @@ static const vr_split splits[] = {
 
 const vr_bench vr_bench_mmvet = {
     .name = "mmvet", .title = "MM-Vet", .unit = "%", .splits = splits, .load = vr_load_questions, .score = score,
-    .write_submission = write_submission, .submission = "JSON object for the MM-Vet grader",
+    .write_submission = write_submission, .upload = ".upload.json", .submission = "JSON object for the MM-Vet grader",
 };

@@ -46,13 +46,13 @@ static const pair contractions[] = {
     {"youll", "you'll"}, {"youre", "you're"}, {"youve", "you've"},
 };
 
-static const char *look_up(const pair *pairs, size_t n, vr_span word) {
+static const char *look_up(const pair *pairs, size_t n, vr_slice word) {
     for (size_t i = 0; i < n; i++)
-        if (vr_span_is(word, pairs[i].from)) return pairs[i].to;
+        if (vr_slice_is(word, pairs[i].from)) return pairs[i].to;
     return NULL;
 }
 
-static bool has_comma_in_number(vr_span s) {
+static bool has_comma_in_number(vr_slice s) {
     for (size_t i = 1; i + 1 < s.n; i++) {
         if (s.p[i] != ',' || !vr_utf8_digit(s.p + i + 1, s.n - i - 1)) continue;
         for (size_t back = 1; back <= 4 && back <= i; back++)
@@ -61,7 +61,7 @@ static bool has_comma_in_number(vr_span s) {
     return false;
 }
 
-static bool beside_space(vr_span s, char mark) {
+static bool beside_space(vr_slice s, char mark) {
     for (size_t i = 0; i + 1 < s.n; i++)
         if ((s.p[i] == mark && s.p[i + 1] == ' ') || (s.p[i] == ' ' && s.p[i + 1] == mark)) return true;
     return false;
@@ -73,7 +73,7 @@ static bool beside_space(vr_span s, char mark) {
 
 /* Marks go, or become spaces; then points that no digit follows go. Which of the two depends on the
  * whole text before: with "1,000" in it or a space beside that mark somewhere, all of them go. */
-static void put_punctuated(vr_span s, vr_str *out) {
+static void put_punctuated(vr_slice s, vr_str *out) {
     vr_str plain = {0};
     bool number = has_comma_in_number(s), gone[sizeof marks];
     for (size_t m = 0; marks[m]; m++) gone[m] = number || beside_space(s, marks[m]);
@@ -95,52 +95,52 @@ static void put_punctuated(vr_span s, vr_str *out) {
 }
 
 /* Small letters, numbers as digits, no articles, contractions with their apostrophe. */
-static void put_words(vr_span s, vr_str *out) {
+static void put_words(vr_slice s, vr_str *out) {
     vr_str small = {0};
-    vr_span word;
+    vr_slice word;
     bool first = true;
     vr_str_lower(&small, s);
-    vr_span rest = vr_str_span(&small);
+    vr_slice rest = vr_str_slice(&small);
     while (vr_next_word(&rest, &word)) {
         const char *digits = look_up(numbers, VR_COUNT(numbers), word);
         bool article = false;
-        for (size_t i = 0; i < VR_COUNT(articles); i++) article |= vr_span_is(word, articles[i]);
+        for (size_t i = 0; i < VR_COUNT(articles); i++) article |= vr_slice_is(word, articles[i]);
         if (article) continue;
         const char *full = digits ? digits : look_up(contractions, VR_COUNT(contractions), word);
         if (!first) vr_str_put(out, " ", 1);
         first = false;
-        vr_str_add_span(out, full ? vr_span_of(full) : word);
+        vr_str_add_slice(out, full ? vr_slice_of(full) : word);
     }
     out->failed |= small.failed;
     vr_str_free(&small);
 }
 
-void vr_normalise_spaces(vr_span answer, vr_str *out) {
+void vr_normalise_spaces(vr_slice answer, vr_str *out) {
     vr_str flat = {0};
     for (size_t i = 0; i < answer.n; i++) vr_str_put(&flat, answer.p[i] == '\n' || answer.p[i] == '\t' ? " " : answer.p + i, 1);
-    vr_str_add_span(out, vr_trim(vr_str_span(&flat)));
+    vr_str_add_slice(out, vr_trim(vr_str_slice(&flat)));
     out->failed |= flat.failed;
     vr_str_free(&flat);
 }
 
-static void vqa(vr_span answer, vr_str *out) {
+static void vqa(vr_slice answer, vr_str *out) {
     vr_str flat = {0}, plain = {0};
     vr_normalise_spaces(answer, &flat);
-    put_punctuated(vr_str_span(&flat), &plain);
-    put_words(vr_str_span(&plain), out);
+    put_punctuated(vr_str_slice(&flat), &plain);
+    put_words(vr_str_slice(&plain), out);
     out->failed |= flat.failed | plain.failed;
     vr_str_free(&flat);
     vr_str_free(&plain);
 }
 
 /* Commas and question marks go first, so that "1,000" is a number without any rule for it. */
-static void m4c(vr_span answer, vr_str *out) {
+static void m4c(vr_slice answer, vr_str *out) {
     vr_str small = {0}, bare = {0}, parted = {0};
     vr_str_lower(&small, answer);
     for (size_t i = 0; i < small.n; i++)
         if (small.data[i] != ',' && small.data[i] != '?') vr_str_put(&bare, small.data + i, 1);
-    vr_str_replace(&parted, vr_str_span(&bare), "'s", " 's");
-    vqa(vr_trim(vr_str_span(&parted)), out);
+    vr_str_replace(&parted, vr_str_slice(&bare), "'s", " 's");
+    vqa(vr_trim(vr_str_slice(&parted)), out);
     out->failed |= small.failed | bare.failed | parted.failed;
     vr_str_free(&small);
     vr_str_free(&bare);
@@ -149,7 +149,7 @@ static void m4c(vr_span answer, vr_str *out) {
 
 struct vr_rule {
     const char *name;
-    void (*put)(vr_span answer, vr_str *out);
+    void (*put)(vr_slice answer, vr_str *out);
 };
 
 static const vr_rule rules[] = {{"vqa", vqa}, {"vqa_gt", put_punctuated}, {"m4c", m4c}};
@@ -161,4 +161,4 @@ const vr_rule *vr_rule_find(const char *name) {
 }
 
 const char *vr_rule_name(int index) { return index >= 0 && (size_t)index < VR_COUNT(rules) ? rules[index].name : NULL; }
-void vr_normalise(const vr_rule *rule, vr_span answer, vr_str *out) { rule->put(answer, out); }
+void vr_normalise(const vr_rule *rule, vr_slice answer, vr_str *out) { rule->put(answer, out); }

@@ -8,7 +8,7 @@ typedef struct vr_rule vr_rule;
  * (punctuation alone); "m4c": TextVQA's, VizWiz's and of uploads. NULL: unknown. */
 const vr_rule *vr_rule_find(const char *name);
 const char *vr_rule_name(int index); /* NULL behind the last */
-void vr_normalise(const vr_rule *rule, vr_span answer, vr_str *out);
+void vr_normalise(const vr_rule *rule, vr_slice answer, vr_str *out);
 /* The bare pieces: line ends and tabs to spaces, then trimmed; what VQA does before anything else. */
-void vr_normalise_spaces(vr_span answer, vr_str *out);
+void vr_normalise_spaces(vr_slice answer, vr_str *out);
 #endif

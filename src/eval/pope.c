@@ -75,22 +75,22 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
 }
 
 /* Up to the first point, without commas: is one of its words, parted by single spaces, a no? */
-static vr_said decide(vr_span answer) {
+static vr_said decide(vr_slice answer) {
     static const char *const no[] = {"No", "no", "not"};
-    const char *point = vr_span_find(answer, ".");
+    const char *point = vr_slice_find(answer, ".");
     vr_str plain = {0};
     vr_said said = VR_SAID_YES;
     if (point) answer.n = (size_t)(point - answer.p);
     vr_str_replace(&plain, answer, ",", "");
-    vr_span rest = vr_str_span(&plain), word;
+    vr_slice rest = vr_str_slice(&plain), word;
     while (vr_next_part(&rest, " ", &word))
         for (size_t i = 0; i < VR_COUNT(no); i++)
-            if (vr_span_is(word, no[i])) said = VR_SAID_NO;
+            if (vr_slice_is(word, no[i])) said = VR_SAID_NO;
     vr_str_free(&plain);
     return said;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const golds *all = set->gold;
     verdict->truth = all->label[question];
     verdict->said = decide(answer);

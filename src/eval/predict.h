@@ -4,16 +4,16 @@
 #define VR_EVAL_PREDICT_H
 #include "eval/str.h"
 
-typedef struct vr_ids {
+typedef struct vr_id_list {
     int32_t *items;
     size_t n, room;
-} vr_ids;
+} vr_id_list;
 
 typedef struct vr_predictor {
     void *user;
     int n_vocab;
     /* Appends the ids of the text. */
-    vr_status (*encode)(void *user, vr_span text, vr_ids *ids, vr_error *err);
+    vr_status (*encode)(void *user, vr_slice text, vr_id_list *ids, vr_error *err);
     vr_status (*decode)(void *user, const int32_t *ids, size_t n, vr_str *text, vr_error *err);
     /* Of n branches that begin where the prompt ends: branch branches[i] reads tokens[i], and logits[i] is
      * set to what follows it (valid until the next call). */

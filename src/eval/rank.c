@@ -22,13 +22,13 @@ int32_t vr_likeliest(const float *logits, int n) {
     return best;
 }
 
-static vr_status prepare(vr_candidate *candidate, vr_span text, const vr_predictor *with, vr_error *err) {
+static vr_status prepare(vr_candidate *candidate, vr_slice text, const vr_predictor *with, vr_error *err) {
     text = vr_trim(text);
     candidate->text = vr_alloc(text.n * VR_CASE_GROWTH + 2, 1);
     if (!candidate->text) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a candidate");
     candidate->text[0] = ' ';
     size_t n = vr_capitalise(text.p, text.n, candidate->text + 1);
-    return with->encode(with->user, (vr_span){candidate->text, n + 1}, &candidate->ids, err);
+    return with->encode(with->user, (vr_slice){candidate->text, n + 1}, &candidate->ids, err);
 }
 
 vr_status vr_candidates_read(vr_candidates *candidates, const json_t *list, const char *path, const vr_predictor *with, vr_error *err) {
@@ -40,7 +40,7 @@ vr_status vr_candidates_read(vr_candidates *candidates, const json_t *list, cons
         const json_t *text = json_array_get(list, i);
         if (!json_is_string(text)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: candidate %zu is no text", path, i);
         candidates->n = i + 1;
-        VR_TRY(prepare(&candidates->items[i], vr_json_span(text), with, err));
+        VR_TRY(prepare(&candidates->items[i], vr_json_slice(text), with, err));
     }
     return VRWKV_OK;
 }
@@ -80,7 +80,7 @@ static vr_status run_branches(const vr_candidates *candidates, size_t keep, cons
     for (size_t at = 1;; at++) {
         size_t n = 0;
         for (size_t k = 0; k < keep; k++) {
-            const vr_ids *ids = &candidates->items[out[k].candidate].ids;
+            const vr_id_list *ids = &candidates->items[out[k].candidate].ids;
             if (at >= ids->n) continue;
             branches[n] = k;
             tokens[n++] = ids->items[at - 1];

@@ -9,7 +9,7 @@
 
 typedef struct vr_candidate {
     char *text;    /* " " and the candidate, trimmed, its first letter a capital and all others small */
-    vr_ids ids;
+    vr_id_list ids;
 } vr_candidate;
 
 typedef struct vr_candidates {

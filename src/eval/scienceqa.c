@@ -51,7 +51,7 @@ static vr_status take_id(void *user, const char *key, json_t *id, const vr_place
     (void)key;
     if (!json_is_string(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: an id is no text", place->path, place->line);
     VR_TRY(vr_grow(&all->ids, &all->room, all->n + 1, sizeof *all->ids, err));
-    all->ids[all->n] = vr_span_copy(vr_json_span(id));
+    all->ids[all->n] = vr_slice_copy(vr_json_slice(id));
     return all->ids[all->n++] ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
 }
 
@@ -91,23 +91,23 @@ static void make_prompt(const vr_set *set, const vr_question *question, vr_famil
 static bool is_letter(char c) { return c && strchr(letters, c); }
 
 /* The one match of "The answer is ([A-Z])." where "." is any one character of a line; 0: none or several. */
-static char stated_letter(vr_span text) {
+static char stated_letter(vr_slice text) {
     static const char phrase[] = "The answer is ";
     char found = 0;
     int n = 0;
-    for (const char *at; (at = vr_span_find(text, phrase));) {
+    for (const char *at; (at = vr_slice_find(text, phrase));) {
         const char *letter = at + sizeof phrase - 1, *end = text.p + text.n;
         bool match = letter + 1 < end && *letter >= 'A' && *letter <= 'Z' && letter[1] != '\n';
         if (match) found = *letter;
         n += match;
         at = match ? letter + 2 : at + 1;
-        text = (vr_span){at, (size_t)(end - at)};
+        text = (vr_slice){at, (size_t)(end - at)};
     }
     return n == 1 ? found : 0;
 }
 
 /* The letter that an answer names, 0: none that can be read. Not trimmed: "B. " is B, " C" is nothing. */
-static char parse(vr_span t) {
+static char parse(vr_slice t) {
     if (t.n == 1 && is_letter(t.p[0])) return t.p[0];
     if (t.n >= 3 && is_letter(t.p[0]) && t.p[1] == '.' && t.p[2] == ' ') return t.p[0];
     return stated_letter(t);
@@ -119,7 +119,7 @@ static int index_of(char letter, int choices) {
     return at && at - letters < choices ? (int)(at - letters) : -1;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const golds *all = set->gold;
     const gold *right = &all->items[question];
     verdict->score = index_of(parse(answer), right->choices) == right->answer;

@@ -30,6 +30,15 @@ vr_status vr_join(char **out, const char *folder, const char *name, vr_error *er
     return VRWKV_OK;
 }
 
+vr_status vr_text_save(vr_slice text, const char *path, vr_error *err) {
+    vr_writer file;
+    VR_TRY(vr_writer_open(&file, path, err));
+    vr_status status = vr_writer_put(&file, text.p, text.n, err);
+    if (status == VRWKV_OK) return vr_writer_commit(&file, err);
+    vr_writer_abandon(&file);
+    return status;
+}
+
 bool vr_exists(const char *path) { return access(path, F_OK) == 0; }
 
 /* ---- JSON ---- */
@@ -173,7 +182,7 @@ vr_status vr_read_lines(const char *path, vr_faults *faults, vr_json_fn fn, void
     while (in.at < in.end && status == VRWKV_OK) {
         const char *stop = memchr(in.at, '\n', (size_t)(in.end - in.at));
         size_t n = (size_t)((stop ? stop : in.end) - in.at);
-        if (vr_trim((vr_span){in.at, n}).n) status = read_line(&in, n, faults, fn, user, err);
+        if (vr_trim((vr_slice){in.at, n}).n) status = read_line(&in, n, faults, fn, user, err);
         advance(&in, stop ? n + 1 : n);
     }
     vr_map_close(&in.map);
@@ -186,8 +195,8 @@ vr_status vr_read_rows(const char *path, vr_faults *faults, vr_json_fn fn, void 
                                                    : vr_read_list(path, NULL, fn, user, err);
 }
 
-vr_span vr_json_span(const json_t *string) {
-    return json_is_string(string) ? (vr_span){json_string_value(string), json_string_length(string)} : (vr_span){"", 0};
+vr_slice vr_json_slice(const json_t *string) {
+    return json_is_string(string) ? (vr_slice){json_string_value(string), json_string_length(string)} : (vr_slice){"", 0};
 }
 
 static vr_status wrong_member(const json_t *object, const char *key, const char *kind, const vr_place *place, vr_error *err) {

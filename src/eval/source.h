@@ -44,7 +44,7 @@ typedef struct vr_table {
     size_t at, line; /* where the next row begins */
     size_t n_columns;
     char **columns; /* names */
-    vr_span *fields;     /* [n_columns] of the current row; valid until the next one, except: */
+    vr_slice *fields;     /* [n_columns] of the current row; valid until the next one, except: */
     vr_str unquoted;     /* fields that were not quoted lie in the map and stay */
 } vr_table;
 
@@ -55,10 +55,13 @@ int vr_table_column(const vr_table *table, const char *name); /* -1: none */
 void vr_table_close(vr_table *table);
 
 /* What pandas reads as missing: empty, NA, nan, NULL, None, .. */
-bool vr_is_missing(vr_span field);
+bool vr_is_missing(vr_slice field);
 
-vr_status vr_base64_decode(vr_span text, vr_str *out, vr_error *err);
-void vr_base64_encode(vr_span bytes, vr_str *out);
+vr_status vr_base64_decode(vr_slice text, vr_str *out, vr_error *err);
+void vr_base64_encode(vr_slice bytes, vr_str *out);
+
+/* Writes a file, all of it or none. */
+vr_status vr_text_save(vr_slice text, const char *path, vr_error *err);
 
 /* folder/name; heap, the caller's. */
 vr_status vr_join(char **out, const char *folder, const char *name, vr_error *err);
@@ -68,5 +71,5 @@ bool vr_exists(const char *path);
 vr_status vr_need_text(const json_t *object, const char *key, const vr_place *place, const char **out, vr_error *err);
 vr_status vr_need_list(const json_t *object, const char *key, const vr_place *place, json_t **out, vr_error *err);
 const char *vr_text_or(const json_t *object, const char *key, const char *otherwise);
-vr_span vr_json_span(const json_t *string); /* "" where it is none */
+vr_slice vr_json_slice(const json_t *string); /* "" where it is none */
 #endif

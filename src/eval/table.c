@@ -6,17 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool vr_is_missing(vr_span field) {
+bool vr_is_missing(vr_slice field) {
     static const char *const words[] = {"",     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
                                         "<NA>", "N/A",  "NA",       "NULL", "NaN",    "None",     "n/a",  "nan",  "null"};
     for (size_t i = 0; i < VR_COUNT(words); i++)
-        if (vr_span_is(field, words[i])) return true;
+        if (vr_slice_is(field, words[i])) return true;
     return false;
 }
 
 /* One field at *p: copied without its quotes where it has some, else where it stands. `from` is set to
  * its offset in table->unquoted plus one for a copied field, 0 for the other kind. */
-static void take_field(vr_table *table, const char **p, const char *end, size_t *lines, vr_span *field, size_t *from) {
+static void take_field(vr_table *table, const char **p, const char *end, size_t *lines, vr_slice *field, size_t *from) {
     const char *at = *p;
     *from = 0;
     if (at < end && *at == '"') {
@@ -33,20 +33,20 @@ static void take_field(vr_table *table, const char **p, const char *end, size_t 
             }
             vr_str_put(&table->unquoted, at, 1);
         }
-        *field = (vr_span){NULL, table->unquoted.n - begin};
+        *field = (vr_slice){NULL, table->unquoted.n - begin};
         *from = begin + 1;
     } else {
         while (at < end && *at != '\t' && *at != '\n') at++;
-        *field = (vr_span){*p, (size_t)(at - *p)};
+        *field = (vr_slice){*p, (size_t)(at - *p)};
     }
     *p = at;
 }
 
 /* Splits the row at table->at into `fields` of at most `most`; *n is how many it has. */
-static vr_status take_row(vr_table *table, vr_span *fields, size_t most, size_t *n, vr_error *err) {
+static vr_status take_row(vr_table *table, vr_slice *fields, size_t most, size_t *n, vr_error *err) {
     const char *begin = (const char *)table->map.data + table->at, *p = begin, *end = (const char *)table->map.data + table->map.size;
     size_t lines = 0, from[VR_TABLE_COLUMNS];
-    vr_span field = {NULL, 0};
+    vr_slice field = {NULL, 0};
     *n = 0;
     vr_str_clear(&table->unquoted);
     for (bool more = true; more; (*n)++) {
@@ -72,7 +72,7 @@ static vr_status take_row(vr_table *table, vr_span *fields, size_t most, size_t 
 }
 
 static vr_status read_header(vr_table *table, vr_error *err) {
-    vr_span names[VR_TABLE_COLUMNS];
+    vr_slice names[VR_TABLE_COLUMNS];
     if (table->map.size == 0) return vr_fail(err, VRWKV_ERR_FORMAT, "%s is empty, expected a table", table->path);
     VR_TRY(take_row(table, names, VR_TABLE_COLUMNS, &table->n_columns, err));
     if (table->n_columns > VR_TABLE_COLUMNS)
@@ -81,7 +81,7 @@ static vr_status read_header(vr_table *table, vr_error *err) {
     table->fields = vr_alloc(table->n_columns, sizeof *table->fields);
     if (!table->columns || !table->fields) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a table");
     for (size_t i = 0; i < table->n_columns; i++)
-        if (!(table->columns[i] = vr_span_copy(names[i]))) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a table");
+        if (!(table->columns[i] = vr_slice_copy(names[i]))) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a table");
     return VRWKV_OK;
 }
 
@@ -134,7 +134,7 @@ void vr_table_close(vr_table *table) {
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-vr_status vr_base64_decode(vr_span text, vr_str *out, vr_error *err) {
+vr_status vr_base64_decode(vr_slice text, vr_str *out, vr_error *err) {
     signed char value[256];
     memset(value, -1, sizeof value);
     for (int i = 0; i < 64; i++) value[(unsigned char)digits[i]] = (signed char)i;
@@ -154,7 +154,7 @@ vr_status vr_base64_decode(vr_span text, vr_str *out, vr_error *err) {
     return vr_str_check(out, err);
 }
 
-void vr_base64_encode(vr_span bytes, vr_str *out) {
+void vr_base64_encode(vr_slice bytes, vr_str *out) {
     for (size_t i = 0; i < bytes.n; i += 3) {
         uint32_t bits = 0;
         size_t n = bytes.n - i < 3 ? bytes.n - i : 3;

@@ -26,11 +26,11 @@ static void free_gold(void *data) {
 /* The question stands in the first line of the text; letters are compared small. */
 static bool same_question(const vr_question *question, const char *asked) {
     vr_str a = {0}, b = {0};
-    vr_span text = vr_span_of(question->text), line;
-    while (vr_next_part(&text, "\n", &line) && vr_span_is(vr_trim(line), "<image>")) continue;
+    vr_slice text = vr_slice_of(question->text), line;
+    while (vr_next_part(&text, "\n", &line) && vr_slice_is(vr_trim(line), "<image>")) continue;
     vr_str_lower(&a, line);
-    vr_str_lower(&b, vr_span_of(asked));
-    bool same = vr_span_same(vr_str_span(&a), vr_str_span(&b));
+    vr_str_lower(&b, vr_slice_of(asked));
+    bool same = vr_slice_same(vr_str_slice(&a), vr_str_slice(&b));
     vr_str_free(&a);
     vr_str_free(&b);
     return same;
@@ -70,18 +70,18 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     return status;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const golds *all = set->gold;
     const vr_rule *m4c = vr_rule_find("m4c");
     verdict->score = vr_humans_score(&all->items[question], answer, m4c, m4c);
 }
 
 /* The answer file's name without folder and ending: the original prints it. */
-static vr_span experiment(const char *path) {
+static vr_slice experiment(const char *path) {
     const char *name = strrchr(path, '/'), *ending;
     name = name ? name + 1 : path;
     ending = strrchr(name, '.');
-    return (vr_span){name, ending && ending > name ? (size_t)(ending - name) : strlen(name)};
+    return (vr_slice){name, ending && ending > name ? (size_t)(ending - name) : strlen(name)};
 }
 
 static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *out, vr_error *err) {
@@ -95,10 +95,10 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
         json_array_append_new(each, json_real(score));
         vr_str_clear(&said);
         vr_normalise(vr_rule_find("m4c"), answer->text, &said);
-        json_array_append_new(plain, vr_json_of(vr_str_span(&said)));
+        json_array_append_new(plain, vr_json_of(vr_str_slice(&said)));
     }
     double accuracy = 100 * (sum / (double)set->n);
-    vr_span name = experiment(answers->path);
+    vr_slice name = experiment(answers->path);
     vr_str_format(&line, "Task: TextVQA Experiment: %.*s Samples: %zu Accuracy: %.2f%%", (int)name.n, name.p, answers->n, accuracy);
     vr_put(out->values, "printed", json_string(vr_str_text(&line)));
     vr_put(out->values, "accuracy", json_real(accuracy));
@@ -113,7 +113,7 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
 
 static void right(const vr_set *set, size_t question, vr_str *out) {
     const golds *all = set->gold;
-    vr_str_add_span(out, vr_humans_usual(&all->items[question]));
+    vr_str_add_slice(out, vr_humans_usual(&all->items[question]));
 }
 
 static const vr_split splits[] = {

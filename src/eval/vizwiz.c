@@ -70,7 +70,7 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     return status;
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const golds *all = set->gold;
     const vr_rule *m4c = vr_rule_find("m4c");
     verdict->score = vr_humans_score(&all->items[question], answer, m4c, m4c);
@@ -87,7 +87,7 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
         vr_str_clear(&said);
         vr_normalise(vr_rule_find("m4c"), vr_answer_of(answers, i), &said);
         vr_put(entry, "image", json_string(set->questions[i].image));
-        vr_put(entry, "answer", vr_json_of(vr_str_span(&said)));
+        vr_put(entry, "answer", vr_json_of(vr_str_slice(&said)));
         json_array_append_new(list, entry);
         if (set->scorable) sum += out->verdicts[i].score;
     }
@@ -102,7 +102,7 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
 
 static void right(const vr_set *set, size_t question, vr_str *out) {
     const golds *all = set->gold;
-    vr_str_add_span(out, vr_humans_usual(&all->items[question]));
+    vr_str_add_slice(out, vr_humans_usual(&all->items[question]));
 }
 
 static const vr_split splits[] = {
@@ -113,5 +113,5 @@ static const vr_split splits[] = {
 const vr_bench vr_bench_vizwiz = {
     .name = "vizwiz", .title = "VizWiz", .unit = "%", .splits = splits,
     .load = vr_load_questions, .load_gold = load_gold, .free_gold = free_gold,
-    .judge = judge, .score = score, .right = right, .submission = "JSON list for the VizWiz server",
+    .judge = judge, .score = score, .right = right, .upload = ".upload.json", .submission = "JSON list for the VizWiz server",
 };

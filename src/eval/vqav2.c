@@ -67,13 +67,13 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
 }
 
 /* Where all people said the same it is compared as it is. */
-static double accuracy(const vr_humans *humans, vr_span answer, bool official) {
+static double accuracy(const vr_humans *humans, vr_slice answer, bool official) {
     const vr_rule *vqa = vr_rule_find("vqa"), *theirs = official ? vqa : vr_rule_find("vqa_gt");
     bool agree = vr_humans_agree(humans);
     return vr_humans_score(humans, answer, official && agree ? NULL : vqa, agree ? NULL : theirs);
 }
 
-static void judge(const vr_set *set, size_t question, vr_span answer, vr_verdict *verdict) {
+static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
     const golds *all = set->gold;
     verdict->score = accuracy(&all->items[question].humans, answer, true);
 }
@@ -135,7 +135,7 @@ static vr_status put_upload(void *user, const char *key, json_t *line, const vr_
         vr_normalise(vr_rule_find("m4c"), vr_answer_of(to->answers, question), &plain);
     json_t *entry = json_object();
     vr_put(entry, "question_id", json_incref((json_t *)id));
-    vr_put(entry, "answer", vr_json_of(vr_str_span(&plain)));
+    vr_put(entry, "answer", vr_json_of(vr_str_slice(&plain)));
     json_array_append_new(to->list, entry);
     vr_status status = vr_str_check(&plain, err);
     vr_str_free(&plain);
@@ -173,7 +173,7 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
 
 static void right(const vr_set *set, size_t question, vr_str *out) {
     const golds *all = set->gold;
-    vr_str_add_span(out, vr_humans_usual(&all->items[question].humans));
+    vr_str_add_slice(out, vr_humans_usual(&all->items[question].humans));
 }
 
 static const vr_split splits[] = {
@@ -188,5 +188,5 @@ static const vr_split splits[] = {
 const vr_bench vr_bench_vqav2 = {
     .name = "vqav2", .title = "VQAv2", .unit = "%", .splits = splits,
     .load = vr_load_questions, .load_gold = load_gold, .free_gold = free_gold,
-    .judge = judge, .score = score, .right = right, .submission = "JSON list for the VQA server",
+    .judge = judge, .score = score, .right = right, .upload = ".upload.json", .submission = "JSON list for the VQA server",
 };

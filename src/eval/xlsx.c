@@ -87,7 +87,7 @@ static void put_sheet(vr_str *out, const json_t *columns, const json_t *rows) {
     vr_str_add(out, "</sheetData></worksheet>");
 }
 
-static vr_status put_part(vr_zip_writer *zip, const char *name, vr_span text, vr_error *err) {
+static vr_status put_part(vr_zip_writer *zip, const char *name, vr_slice text, vr_error *err) {
     VR_TRY(vr_zip_begin(zip, name, sizeof head - 1 + text.n, err));
     VR_TRY(vr_zip_put(zip, head, sizeof head - 1, err));
     return vr_zip_put(zip, text.p, text.n, err);
@@ -100,10 +100,10 @@ vr_status vr_xlsx_save(const char *path, const json_t *columns, const json_t *ro
     vr_status status = vr_str_check(&sheet, err);
     if (status == VRWKV_OK) status = vr_writer_open(&file, path, err);
     if (status == VRWKV_OK) {
-        const struct { const char *name; vr_span text; } parts[] = {
-            {"[Content_Types].xml", vr_span_of(content_types)}, {"_rels/.rels", vr_span_of(package_links)},
-            {"xl/workbook.xml", vr_span_of(workbook)},          {"xl/_rels/workbook.xml.rels", vr_span_of(workbook_links)},
-            {"xl/worksheets/sheet1.xml", vr_str_span(&sheet)}};
+        const struct { const char *name; vr_slice text; } parts[] = {
+            {"[Content_Types].xml", vr_slice_of(content_types)}, {"_rels/.rels", vr_slice_of(package_links)},
+            {"xl/workbook.xml", vr_slice_of(workbook)},          {"xl/_rels/workbook.xml.rels", vr_slice_of(workbook_links)},
+            {"xl/worksheets/sheet1.xml", vr_str_slice(&sheet)}};
         vr_zip_writer zip = {.out = &file};
         for (size_t i = 0; i < VR_COUNT(parts) && status == VRWKV_OK; i++) status = put_part(&zip, parts[i].name, parts[i].text, err);
         if (status == VRWKV_OK) status = vr_zip_finish(&zip, err);

@@ -44,7 +44,7 @@ static void fill_row(const hash_net *net, int32_t before, float *row) {
     }
 }
 
-static vr_status net_encode(void *user, vr_span text, vr_ids *ids, vr_error *err) {
+static vr_status net_encode(void *user, vr_slice text, vr_id_list *ids, vr_error *err) {
     return vr_encode(((hash_net *)user)->vocab, text.p, text.n, &ids->items, &ids->n, &ids->room, err);
 }
 
@@ -124,10 +124,10 @@ static vr_status check_prepared(vr_verify *verify, const char *name, const vr_ca
     for (size_t i = 0; i < candidates->n; i++) {
         const vr_candidate *own = &candidates->items[i];
         const json_t *want = json_array_get(ids, i);
-        bool same = vr_span_is(vr_json_span(json_array_get(texts, i)), own->text) && json_array_size(want) == own->ids.n;
+        bool same = vr_slice_is(vr_json_slice(json_array_get(texts, i)), own->text) && json_array_size(want) == own->ids.n;
         for (size_t k = 0; same && k < own->ids.n; k++) same = json_integer_value(json_array_get(want, k)) == own->ids.items[k];
         if (!same && !different++)
-            snprintf(why, sizeof why, "[%zu]: \"%s\", expected \"%s\", or other ids", i, own->text, vr_json_span(json_array_get(texts, i)).p);
+            snprintf(why, sizeof why, "[%zu]: \"%s\", expected \"%s\", or other ids", i, own->text, vr_json_slice(json_array_get(texts, i)).p);
     }
     snprintf(label, sizeof label, "%s.prepared", name);
     vr_check_tally(verify, label, candidates->n, different, why);
@@ -136,7 +136,7 @@ static vr_status check_prepared(vr_verify *verify, const char *name, const vr_ca
 
 static void describe(const vr_candidates *candidates, const vr_ranked *found, const json_t *want, char *why, size_t size) {
     snprintf(why, size, "\"%s\" loss %.9g, avg_logit %.9g, expected \"%s\" loss %.9g, avg_logit %.9g", candidates->items[found->candidate].text,
-             found->loss, found->avg_logit, vr_json_span(json_object_get(want, "name")).p, json_number_value(json_object_get(want, "loss")),
+             found->loss, found->avg_logit, vr_json_slice(json_object_get(want, "name")).p, json_number_value(json_object_get(want, "loss")),
              json_number_value(json_object_get(want, "avg_logit")));
 }
 
@@ -149,12 +149,12 @@ static vr_status check_row(const vr_candidates *candidates, const vr_predictor *
     VR_TRY(vr_rank(candidates, VR_RANK_SHORTLIST, with, found, &best, err));
     const char *answer = candidates->items[found[best].candidate].text + 1;
     if (!json_is_true(json_object_get(row, "tie_at_cutoff")) &&
-        (!vr_span_is(vr_json_span(json_object_get(row, "text")), answer) || !near(found[best].loss, row, "loss") ||
+        (!vr_slice_is(vr_json_slice(json_object_get(row, "text")), answer) || !near(found[best].loss, row, "loss") ||
          !near(exp(-found[best].loss), row, "avg_prob") || !near(found[best].avg_logit, row, "avg_logit")))
-        snprintf(why, size, "\"%s\" loss %.9g, expected \"%s\" loss %.9g", answer, found[best].loss, vr_json_span(json_object_get(row, "text")).p,
+        snprintf(why, size, "\"%s\" loss %.9g, expected \"%s\" loss %.9g", answer, found[best].loss, vr_json_slice(json_object_get(row, "text")).p,
                  json_number_value(json_object_get(row, "loss")));
     json_array_foreach(list, i, want) {
-        bool same = i < VR_RANK_SHORTLIST && vr_span_is(vr_json_span(json_object_get(want, "name")), candidates->items[found[i].candidate].text + 1) &&
+        bool same = i < VR_RANK_SHORTLIST && vr_slice_is(vr_json_slice(json_object_get(want, "name")), candidates->items[found[i].candidate].text + 1) &&
                     near(found[i].first_logprob, want, "first_logprob") && near(found[i].loss, want, "loss") &&
                     near(exp(-found[i].loss), want, "avg_prob") && near(found[i].avg_logit, want, "avg_logit");
         if (!same && !why[0]) describe(candidates, &found[i < VR_RANK_SHORTLIST ? i : 0], want, why, size);
@@ -229,8 +229,8 @@ static bool same_ids(const json_t *want, const int32_t *ids, size_t n) {
 
 /* What is wrong with a request, or NULL. The first id is the line end in front of all. */
 static const char *compare_request(const vr_request *found, const json_t *want) {
-    if (!vr_span_same(vr_str_span(&found->context), vr_json_span(json_object_get(want, "context")))) return "another context";
-    if (!vr_span_same(vr_str_span(&found->continuation), vr_json_span(json_object_get(want, "continuation")))) return "another continuation";
+    if (!vr_slice_same(vr_str_slice(&found->context), vr_json_slice(json_object_get(want, "context")))) return "another context";
+    if (!vr_slice_same(vr_str_slice(&found->continuation), vr_json_slice(json_object_get(want, "continuation")))) return "another continuation";
     if (!same_ids(json_object_get(want, "context_ids"), found->ids.items + 1, found->n_context - 1)) return "other ids of the context";
     if (!same_ids(json_object_get(want, "continuation_ids"), found->ids.items + found->n_context, found->ids.n - found->n_context))
         return "other ids of the continuation";

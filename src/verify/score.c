@@ -221,10 +221,10 @@ vr_status vr_verify_normalise(vr_verify *verify, const vr_case *item, vr_error *
         json_array_foreach(pairs, i, pair) {
             vr_str found = {0};
             const json_t *want = json_object_get(pair, vr_rule_name(r));
-            vr_normalise(rule, vr_json_span(json_object_get(pair, "raw")), &found);
-            if (!vr_span_same(vr_str_span(&found), vr_json_span(want)) && !different++)
-                snprintf(first, sizeof first, "[%zu] \"%s\": \"%s\", expected \"%s\"", i, vr_json_span(json_object_get(pair, "raw")).p,
-                         vr_str_text(&found), vr_json_span(want).p);
+            vr_normalise(rule, vr_json_slice(json_object_get(pair, "raw")), &found);
+            if (!vr_slice_same(vr_str_slice(&found), vr_json_slice(want)) && !different++)
+                snprintf(first, sizeof first, "[%zu] \"%s\": \"%s\", expected \"%s\"", i, vr_json_slice(json_object_get(pair, "raw")).p,
+                         vr_str_text(&found), vr_json_slice(want).p);
             vr_str_free(&found);
         }
         vr_check_tally(verify, vr_rule_name(r), json_array_size(pairs), different, first);

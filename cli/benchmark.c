@@ -69,7 +69,7 @@ static vr_status save_page(const vr_finish *how, const vr_run_report *report, vr
 static vr_status save_upload(const vr_finish *how, const vr_set *set, const vr_answers *answers, const vr_score *score, vr_error *err) {
     char *path;
     if (how->submission) return vr_submission_save(set, answers, score, how->submission, err);
-    if (!set->bench->upload || !score->submission || set->part) return VRWKV_OK;
+    if (!set->bench->upload || set->part || (!score->submission && !set->scorable)) return VRWKV_OK;
     VR_TRY(vr_beside(&path, how->out, set->bench->upload, err));
     vr_status status = vr_submission_save(set, answers, score, path, err);
     if (status == VRWKV_OK) vr_note("wrote %s", path);

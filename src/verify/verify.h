@@ -68,6 +68,10 @@ vr_status vr_verify_infer_batch(vr_verify *verify, const vr_case *item, vr_error
 vr_status vr_verify_text_state(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_tower(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_resample(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_score(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_normalise(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_rank(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_text_score(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_preprocess(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_tokenizer(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_prompts(vr_verify *verify, const vr_case *item, vr_error *err);

@@ -104,6 +104,10 @@ static void test_pth_forms(void **state) {
     assert_int_equal(vr_weights_count(pth), 1);
     check_floats(pth, "a", a, 8);
     vr_weights_close(pth);
+    pth = open_good(DATA "extras.pth"); /* sets, bytes, large numbers of an optimizer are passed over */
+    assert_int_equal(vr_weights_count(pth), 1);
+    check_floats(pth, "a", a, 8);
+    vr_weights_close(pth);
     pth = open_good(DATA "nested.pth");
     assert_int_equal(vr_weights_count(pth), 2);
     check_floats(pth, "lm.a", a, 8);

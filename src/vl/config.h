@@ -49,5 +49,6 @@ int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]);
 /* Finds a row's tensor: in a file that has a layout (vl/layout.h) where that keeps it, else under its
  * checkpoint key with and without the part's prefix. NULL: nowhere. */
 typedef struct vr_found vr_found;
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out);
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
+                               vr_found *out);
 #endif

@@ -38,7 +38,8 @@ static vr_status load_row(vrwkv_model *model, const vr_part *part, const vr_row 
     if (numbers.owned) VR_TRY(vr_model_adopt(model, numbers.owned, err));
     vr_shape_count(source.ndim, source.shape, &count);
     vr_shape_bytes(source.found.entry->dtype, 1, &count, &bytes);
-    *tensor = (vr_tensor){.dtype = numbers.type, .ndim = source.ndim, .data = (void *)numbers.data}; /* nothing writes through it */
+    *tensor = (vr_tensor){.dtype = numbers.type, .ndim = source.ndim};
+    tensor->data = (void *)numbers.data; /* perhaps read-only pages: nothing writes through it */
     memcpy(tensor->shape, source.shape, sizeof tensor->shape);
     if (row->transform == VR_TRANSPOSED) vr_swap_axes(tensor->ndim, tensor->shape);
     model->info.parameters += (uint64_t)count;

@@ -36,7 +36,8 @@ static vr_status load_row(vr_tensor *tensor, const vr_row *row, const vr_source 
     vr_numbers numbers;
     VR_TRY(vr_source_read(source, row, &want, &numbers, err));
     if (numbers.owned) VR_TRY(vr_owned_adopt(owned, numbers.owned, err));
-    *tensor = (vr_tensor){.dtype = numbers.type, .ndim = source->ndim, .data = (void *)numbers.data}; /* nothing writes through it */
+    *tensor = (vr_tensor){.dtype = numbers.type, .ndim = source->ndim};
+    tensor->data = (void *)numbers.data; /* perhaps read-only pages: nothing writes through it */
     memcpy(tensor->shape, source->shape, sizeof tensor->shape);
     if (row->transform == VR_TRANSPOSED) vr_swap_axes(tensor->ndim, tensor->shape);
     return VRWKV_OK;

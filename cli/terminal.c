@@ -119,8 +119,8 @@ static void draw(vr_progress *bar, uint64_t done, uint64_t total, double now) {
         else
             snprintf(left, sizeof left, "%.0f:%02d min left", floor(seconds / 60), (int)fmod(seconds, 60));
     }
-    int n = snprintf(line, sizeof line, "%s [%.*s%*s] %3.0f%%  %s  %s", bar->what, filled, "========================",
-                     BAR_WIDTH - filled, "", 100 * share, rate, left);
+    int n = snprintf(line, sizeof line, "%s [%.*s%*s] %3.0f%%  %s  %s  %s", bar->what, filled, "========================",
+                     BAR_WIDTH - filled, "", 100 * share, rate, left, bar->note);
     int width = vr_terminal_width(stderr) - 1;
     if (n > width) n = width;
     if (n >= (int)sizeof line) n = (int)sizeof line - 1;

@@ -20,6 +20,7 @@ vr_status vr_stdout_flush(vr_error *err);
  * vrwkv_progress_fn with a vr_progress as its user; after Ctrl-C it cancels. */
 typedef struct vr_progress {
     char what[64];
+    char note[48]; /* behind the numbers, "71.3%"; the caller's */
     double began, drawn;
 } vr_progress;
 int vr_progress_show(void *user, const char *what, uint64_t done, uint64_t total);

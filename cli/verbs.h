@@ -12,6 +12,9 @@ int vr_cmd_verify(int argc, char **argv);
 int vr_cmd_tokenize(int argc, char **argv);
 int vr_cmd_detokenize(int argc, char **argv);
 int vr_cmd_prompt(int argc, char **argv);
+int vr_cmd_batch(int argc, char **argv);
+int vr_cmd_eval(int argc, char **argv);
+int vr_cmd_score(int argc, char **argv);
 int vr_cmd_bench(int argc, char **argv);
 
 #endif

@@ -33,6 +33,7 @@ fi
 
 export PYTHONDONTWRITEBYTECODE=1
 "$python" "$root/ref/check.py" "$@" || exit 1
+"$python" "$root/ref/check_assembly.py" "$@" || exit 1
 
 # Fresh cases must agree with themselves through files: writing, reading, float32 against float64.
 made=$(mktemp -d) || exit 1
@@ -42,6 +43,11 @@ for language in x052 x060 x070; do
     "$python" "$root/ref/check.py" --make "$made/$language" --language $language --n-embd 48 || exit 1
 done
 "$python" "$root/ref/check.py" "$made" || exit 1
+# Versions of whole models, those without cases of their own among them.
+for version in hd uhd v6.20 v7.00; do
+    "$python" "$root/ref/check_assembly.py" --make "$made/$version" --version $version --seed 5 || exit 1
+done
+"$python" "$root/ref/check_assembly.py" "$made" || exit 1
 
 # The program reads the same files.
 "$program" verify "$made" || exit 1

@@ -103,7 +103,7 @@ size=$(stat -c %s "$rotation/expect.safetensors")
 printf '\000\000\040\101' | patch "$rotation/expect.safetensors" $((size - 4))
 expect 1 "  FAIL" "$program" verify "$rotation"
 rm "$rotation/expect.safetensors"
-expect 1 "not supported by this version" "$program" verify "$rotation"
+expect 1 "sample 0 has neither" "$program" verify "$rotation"
 
 # ---- what is not run, and wrong usage ----
 

@@ -2,6 +2,7 @@
 """Both ways between vrwkv and llama.cpp, with small random RWKV-6 and RWKV-7 models made here.
 
     python3 bench/peers/llama_cpp.py [--steps 24] [--only x060]
+    python3 bench/peers/llama_cpp.py --fixtures tests/data/llama    (makes the files of tests/test_formats.c)
 
 Below build/peers: a virtual environment with llama-cpp-python (built from its sources: some 15 minutes on two
 cores, once) and gguf, and the models. For each version:
@@ -50,8 +51,8 @@ def set_up():
 
 # ---- random checkpoints, in the released key layout ----
 
-def rwkv6(layers, width, np, rng):
-    heads, ffn, mix, decay = width // 64, int(width * 3.5) // 32 * 32, 32, 64
+def rwkv6(layers, width, small, np, rng):
+    heads, ffn, mix, decay = width // 64, 32 if small else int(width * 3.5) // 32 * 32, 4 if small else 32, 8 if small else 64
     for i in range(layers):
         p, a = f"blocks.{i}.", f"blocks.{i}.att."
         for name in "xwkvrg":
@@ -71,8 +72,9 @@ def rwkv6(layers, width, np, rng):
         yield p + "ffn.value.weight", rng.normal(0, 1, (width, ffn)) / np.sqrt(ffn)
 
 
-def rwkv7(layers, width, np, rng):
-    heads, ffn, ranks = width // 64, 4 * width, {"w": 64, "a": 64, "v": 32, "g": 96}
+def rwkv7(layers, width, small, np, rng):
+    heads, ffn = width // 64, 32 if small else 4 * width
+    ranks = {"w": 8, "a": 6, "v": 4, "g": 8} if small else {"w": 64, "a": 64, "v": 32, "g": 96}
     for i in range(layers):
         p, a = f"blocks.{i}.", f"blocks.{i}.att."
         for name in "rwkvag":
@@ -94,20 +96,23 @@ def rwkv7(layers, width, np, rng):
         yield p + "ffn.value.weight", rng.normal(0, 1, (width, ffn)) / np.sqrt(ffn)
 
 
-VERSIONS = {"x060": (rwkv6, 4), "x070": (rwkv7, 4)}
+VERSIONS = {"x060": rwkv6, "x070": rwkv7}
 
 
-def checkpoint(path, version, np, width=256, vocab=65536):
-    """Random weights as a .safetensors file, written by hand."""
+def checkpoint(path, version, np, layers=4, width=256, vocab=65536, small=False):
+    """Random weights as a .safetensors file, written by hand; small: hardly anything but square matrices."""
     rng = np.random.default_rng(7)
-    make, layers = VERSIONS[version]
     weights = {"emb.weight": rng.normal(0, 1, (vocab, width)), "head.weight": rng.normal(0, 1, (vocab, width)) / np.sqrt(width)}
     for i in range(layers):
         for name in ["ln1", "ln2", "att.ln_x"] + (["ln0"] if i == 0 else []):
             weights[f"blocks.{i}.{name}.weight"] = rng.uniform(0.5, 1.5, width)
             weights[f"blocks.{i}.{name}.bias"] = rng.normal(0, 0.1, width)
     weights["ln_out.weight"], weights["ln_out.bias"] = rng.uniform(0.5, 1.5, width), rng.normal(0, 0.1, width)
-    weights.update(make(layers, width, np, rng))
+    weights.update(VERSIONS[version](layers, width, small, np, rng))
+    save(path, weights)
+
+
+def save(path, weights):
     header, offset = {}, 0
     for name, value in weights.items():
         header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [offset, offset + 4 * value.size]}
@@ -172,6 +177,13 @@ def their_quantise(source, out, ftype):
         sys.exit(f"llama.cpp cannot turn {source} into type {ftype}")
 
 
+def forget_us(path):
+    """Without our description the file is as one that llama.cpp's converter made."""
+    subprocess.run([sys.executable, "-I", "-m", "gguf.scripts.gguf_new_metadata", "--force", "--remove-metadata", "vrwkv.config", path,
+                    path + ".new"], check=True, capture_output=True)
+    os.replace(path + ".new", path)
+
+
 def compare(label, model, theirs_model, steps, bound, np):
     """One line; False where something is out of bounds."""
     ids = json.loads(vrwkv("tokenize", "-m", model, "--json", input=TEXT.encode()))
@@ -207,6 +219,24 @@ def compare_quantised(label, model, steps, np):
     return good
 
 
+def check_vocabulary(path):
+    """The tokens of a split file against what llama.cpp's converter writes for the world vocabulary."""
+    import ast
+    import gguf
+    expected = ["<s>"]
+    with open(os.path.join(ROOT, "src", "text", "data", "rwkv_vocab_v20230424.txt"), encoding="utf-8") as lines:
+        for line in lines:
+            token = ast.literal_eval(line[line.index(" "):line.rindex(" ")].strip())
+            expected.append(repr(token.encode() if isinstance(token, str) else token)[2:-1])
+    expected += [f"[PAD{i}]" for i in range(len(expected), 65536)]
+    reader = gguf.GGUFReader(path)
+    tokens, types = (reader.fields["tokenizer.ggml." + name].contents() for name in ("tokens", "token_type"))
+    wrong = sum(a != b for a, b in zip(tokens, expected))
+    good = len(tokens) == 65536 and wrong == 0 and [types[i] for i in (0, 1, 65529, 65530)] == [3, 1, 1, 5]
+    print(f"vocabulary: {len(tokens)} tokens, {wrong} other than llama.cpp's converter writes them{'' if good else '  <-- WRONG'}", flush=True)
+    return good
+
+
 def there(version, source, steps, np):
     good = True
     for kind in OUR_TYPES:
@@ -214,6 +244,8 @@ def there(version, source, steps, np):
             out = os.path.join(HOME, f"{version}-{kind}-{rescale}.gguf")
             split, label = out.replace(".gguf", "-rwkv.gguf"), f"{version} {kind} there, rescale {rescale}"
             vrwkv("convert", source, "-o", out, "--type", kind, "--split", "--rescale-every", rescale)
+            if kind == "f32" and rescale == "0":
+                good &= check_vocabulary(split)
             if kind in BOUND_WIDE:
                 good &= compare(label, split, split, steps, BOUND_WIDE[kind], np)
             else:
@@ -228,6 +260,7 @@ def there(version, source, steps, np):
 
 def back(version, steps, np):
     good, plain = True, os.path.join(HOME, f"{version}-f32-0-rwkv.gguf")
+    forget_us(plain)
     for kind, number in THEIR_TYPES.items():
         out, again = (os.path.join(HOME, f"{version}-{kind}{end}.gguf") for end in ("", "-ours"))
         their_quantise(plain, out, number)
@@ -241,9 +274,36 @@ def back(version, steps, np):
     return good
 
 
+# every kind of escape, and what needs none
+FIXTURE_TOKENS = [b"\0", b"\t", b"\n", b"\r", b"\\", b"'", b'"', b"'\"", b"it's", "\u56fe".encode(), b"\xff", b"\x7f", b" ", b"\\n", b"[PAD3]"]
+FIXTURE_IDS = [3, 17, 60, 1, 33, 42, 8]
+
+
+def fixtures(folder, np):
+    """Small models that llama.cpp quantised, and the logits of llama.cpp after FIXTURE_IDS, one row each."""
+    os.makedirs(folder, exist_ok=True)
+    vocab, source, plain = (os.path.join(HOME, name) for name in ("vocab.txt", "small.safetensors", "small-rwkv.gguf"))
+    with open(vocab, "w", encoding="utf-8") as out:
+        for i, token in enumerate(FIXTURE_TOKENS + [bytes([c]) for c in range(ord("a"), ord("z") + 1)]):
+            out.write(f"{i + 1} {token!r} {len(token)}\n")
+    expected = {}
+    for version, name, layers in ("x060", "rwkv6", 1), ("x070", "rwkv7", 2):
+        checkpoint(source, version, np, layers=layers, vocab=64, small=True)
+        vrwkv("convert", source, "-o", os.path.join(HOME, "small.gguf"), "--vocab", vocab, "--split")
+        quantised = os.path.join(folder, name + "-q4_k_m.gguf")
+        forget_us(plain)
+        their_quantise(plain, quantised, THEIR_TYPES["Q4_K_M"])
+        their_quantise(quantised, plain, 0)
+        expected[name] = their_run(plain, FIXTURE_IDS[:1], FIXTURE_IDS[1:] + [0], np)[0]
+    save(os.path.join(folder, "expected.safetensors"), expected)
+    return 0
+
+
 def run(args):
     """Inside the environment."""
     import numpy as np
+    if args.fixtures:
+        return fixtures(args.fixtures, np)
     good = True
     for version in VERSIONS:
         if args.only and version != args.only:
@@ -261,6 +321,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--only", choices=list(VERSIONS))
+    parser.add_argument("--fixtures", metavar="DIR")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inside:

@@ -112,6 +112,22 @@ static void drop_wrappers(vr_weights *weights) {
     }
 }
 
+vr_status vr_weights_rename(vr_weights *weights, const char *strip, const char *prefix, vr_error *err) {
+    size_t n = strlen(strip), lead = strlen(prefix);
+    for (size_t i = 0; i < weights->n_items; i++) {
+        const char *old = item_name(weights->items, i), *rest = strncmp(old, strip, n) == 0 ? old + n : old;
+        char *name = vr_alloc(lead + strlen(rest) + 1, 1);
+        if (!name) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+        memcpy(name, prefix, lead);
+        memcpy(name + lead, rest, strlen(rest) + 1);
+        free((char *)old);
+        weights->items[i].entry.name = name;
+    }
+    free(weights->by_name);
+    free(weights->by_key);
+    return index_names(weights, err);
+}
+
 static vr_status complete(vr_weights *weights, vr_weights **out, vr_error *err) {
     vr_status status = detect(weights, err);
     if (status == VRWKV_OK) status = weights->format->open(weights, err);

@@ -33,6 +33,9 @@ vr_status vr_image_resize_crop(vr_image *out, const vr_image *in, int width, int
                                int top, int crop_width, int crop_height, vr_error *err);
 vr_status vr_image_resize(vr_image *out, const vr_image *in, int width, int height, vr_filter filter, vr_error *err);
 
+/* A JPEG file of the picture; heap, the caller's. quality 1 to 100. */
+vr_status vr_image_encode_jpeg(const vr_image *image, int quality, unsigned char **out, size_t *size, vr_error *err);
+
 /* The grid of regions that a picture is brought to (Lanczos) before it is cut: of the two
  * sizes around its own on each axis the one with the least waste, |w*h - area of the picture scaled into
  * it|; with match_area (v7.03, v7.04) |w*h - width*height| is added. src: docs/MODEL.md, "Regions" */

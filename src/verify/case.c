@@ -35,10 +35,10 @@ static const runner_row kinds[] = {
     {.kind = "note", .reason = "a note: nothing to run", .harmless = true},
     {.kind = "train", .run = vr_verify_train},
     {.kind = "train-dataset", .run = vr_verify_train_dataset},
-    {.kind = "score", .reason = UNSUPPORTED},
-    {.kind = "normalise", .reason = UNSUPPORTED},
-    {.kind = "rank", .reason = UNSUPPORTED},
-    {.kind = "text-score", .reason = UNSUPPORTED},
+    {.kind = "score", .run = vr_verify_score},
+    {.kind = "normalise", .run = vr_verify_normalise},
+    {.kind = "rank", .run = vr_verify_rank},
+    {.kind = "text-score", .run = vr_verify_text_score},
 };
 
 static const runner_row lists[] = {

@@ -73,6 +73,10 @@ vr_status vr_verify_train_dataset(vr_verify *verify, const vr_case *item, vr_err
 vr_status vr_verify_sampler(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_schedule(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_init(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_score(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_normalise(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_rank(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_text_score(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_preprocess(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_tokenizer(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_prompts(vr_verify *verify, const vr_case *item, vr_error *err);

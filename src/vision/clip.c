@@ -26,6 +26,7 @@ const vr_tower_arch vr_tower_clip = {
     .type = "clip",
     .name = "clip",
     .prefix = "vit.vision_model.",
+    .raw_prefix = "vision_model.",
     .gguf_prefix = "v.",
     .signature = "vision_model.pre_layrnorm.weight",
     .layer_key = "encoder.layers.%d.layer_norm1.weight",

@@ -33,6 +33,7 @@ const vr_tower_arch vr_tower_dinov2 = {
     .type = "dinov2",
     .name = "dino",
     .prefix = "vit.dino_featurizer.",
+    .raw_prefix = "",
     .gguf_prefix = "v.dino.",
     .signature = "dino_featurizer.cls_token",
     .layer_key = "blocks.%d.norm1.weight",

@@ -113,6 +113,7 @@ const vr_tower_arch vr_tower_sam = {
     .type = "sam",
     .name = "sam",
     .prefix = "vit.sam_featurizer.",
+    .raw_prefix = "image_encoder.",
     .gguf_prefix = "v.sam.",
     .signature = "sam_featurizer.neck.0.weight",
     .layer_key = L "norm1.weight",

@@ -25,6 +25,7 @@ const vr_tower_arch vr_tower_siglip = {
     .type = "siglip",
     .name = "siglip",
     .prefix = "vit.siglip_featurizer.",
+    .raw_prefix = "",
     .gguf_prefix = "v.siglip.",
     .signature = "siglip_featurizer.pos_embed",
     .layer_key = "blocks.%d.norm1.weight",

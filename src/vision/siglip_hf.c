@@ -24,6 +24,7 @@ const vr_tower_arch vr_tower_siglip_hf = {
     .type = "siglip-hf",
     .name = "siglip",
     .prefix = "vit.vision_model.",
+    .raw_prefix = "vision_model.",
     .gguf_prefix = "v.siglip.",
     .signature = "vision_model.embeddings.patch_embedding.bias", /* CLIP's has none */
     .layer_key = "encoder.layers.%d.layer_norm1.weight",

@@ -40,6 +40,7 @@ struct vr_tower_arch {
     const char *type;        /* "dinov2", as descriptions call it */
     const char *name;        /* "dino", in names of activations */
     const char *prefix;      /* of its checkpoint keys */
+    const char *raw_prefix;  /* of the same keys in the tower's own file, before it became part of a model */
     const char *gguf_prefix; /* of its names in our GGUF */
     const char *signature;   /* a checkpoint key that tells it, after "vit." */
     const char *layer_key;   /* a key that every layer has: counts them */

@@ -24,6 +24,7 @@ typedef struct vr_config {
     int num_token_per_image; /* rows of a picture or region, where there is no class row */
     int n_vtc_layer;         /* of the compressor; 0: none */
     char proj_type[12];
+    bool no_projector;       /* the checkpoint has none yet: proj_type is what it begins with */
     int n_towers;
     char tower_type[VR_MAX_TOWERS][16];
     vr_tower_dims towers[VR_MAX_TOWERS];
@@ -41,7 +42,8 @@ void vr_settings_free(vr_settings *settings); /* NULL is fine */
 
 /* The description of what is in `files` (n of them, searched in order): from a GGUF's vrwkv.config,
  * else from keys and shapes; `settings` (may be NULL) win for what shapes cannot tell, and must agree
- * with the shapes where both speak. A checkpoint that fits nothing: which keys were missing. */
+ * with the shapes where both speak. A checkpoint that fits nothing: which keys were missing. Towers
+ * without a projector are an error unless the settings hold "fresh_projector". */
 vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err);
 /* The tower alone of files that may hold nothing else; its type is that of the only one of the settings'
  * `towers`. n 0: the settings are complete. Nothing but the tower is described. */
@@ -63,5 +65,6 @@ int vr_config_tower_parts(const vr_config *config, int tower, vr_part parts[VR_T
 /* Finds a row's tensor: in a file that has a layout (vl/layout.h) where that keeps it, else under its
  * checkpoint key (with the part's prefix, or what is left of it after any of its points). NULL: nowhere. */
 typedef struct vr_found vr_found;
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out);
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
+                               vr_found *out);
 #endif

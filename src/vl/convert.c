@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/pool.h"
 #include "ops/quant.h"
+#include "vl/fresh.h"
 #include "vl/load.h"
 
 #include <stdarg.h>
@@ -29,7 +30,9 @@ typedef struct target {
 
 typedef struct job {
     const vr_convert_options *options;
-    vr_weights *files[MAX_SOURCES];
+    vr_weights *files[MAX_SOURCES + VR_MAX_TOWERS + 1]; /* sources, towers, a fresh projector */
+    int n_files;
+    void *fresh; /* the projector's memory */
     vr_config config;
     vr_part parts[VR_MAX_PARTS];
     int n_parts;
@@ -105,10 +108,10 @@ static vr_status walk_row(job *j, const vr_part *part, const vr_row *row, int la
         if (!other) return VRWKV_OK;
         copy = *other; /* its numbers and shape, under this row's name */
         copy.gguf = row->gguf;
-        VR_TRY(vr_row_find(j->files, j->options->n_sources, part, other, layer, &source, j->err));
+        VR_TRY(vr_row_find(j->files, j->n_files, part, other, layer, &source, j->err));
         return fn(j, part, &copy, layer, &source);
     }
-    VR_TRY(vr_row_find(j->files, j->options->n_sources, part, row, layer, &source, j->err));
+    VR_TRY(vr_row_find(j->files, j->n_files, part, row, layer, &source, j->err));
     return source.found.entry ? fn(j, part, row, layer, &source) : VRWKV_OK;
 }
 
@@ -136,8 +139,8 @@ static vr_status declare(job *j, const vr_part *part, const vr_row *row, int lay
     if (place.slice > 0) return VRWKV_OK;
     bool first_file = j->target->language && j->target->vision;
     if (first_file && row->kind == VR_MAT && !j->options->keep_type && type != j->options->type && layer == 0)
-        note(j, "%s: rows of %lld do not fit %s, stored as %s", name, (long long)shape[ndim - 1], vr_dtype_of(j->options->type)->name,
-             vr_dtype_of(type)->name);
+        note(j, "%s: rows of %lld do not fit %s, stored as %s", name, (long long)shape[ndim - 1],
+             vr_dtype_of(j->options->type)->name, vr_dtype_of(type)->name);
     return vr_save_declare(j->save, name, type, ndim, shape, j->err);
 }
 
@@ -169,8 +172,11 @@ static vr_status put_numbers(job *j, const vr_numbers *numbers, vr_dtype to, con
     if (numbers->type == to) return vr_save_put(j->save, numbers->data, stored_bytes(to, count), j->err);
     int64_t step = last >= BLOCK_ELEMENTS ? last : BLOCK_ELEMENTS / last * last;
     if (step > count) step = count;
-    recode r = {.scratch = vr_alloc((size_t)step, sizeof(float)), .out = vr_alloc((size_t)step, sizeof(float)),
-                .from = numbers->type, .to = to, .chunk = last >= CHUNK_ELEMENTS ? last : CHUNK_ELEMENTS / last * last};
+    recode r = {.scratch = vr_alloc((size_t)step, sizeof(float)),
+                .out = vr_alloc((size_t)step, sizeof(float)),
+                .from = numbers->type,
+                .to = to,
+                .chunk = last >= CHUNK_ELEMENTS ? last : CHUNK_ELEMENTS / last * last};
     vr_status status = r.scratch && r.out ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
     for (; status == VRWKV_OK && offset < count; offset += step) {
         r.count = count - offset < step ? count - offset : step;
@@ -215,7 +221,8 @@ static vr_status read_vocab(job *j, const char *path) {
     if (status != VRWKV_OK) return vr_fail(j->err, status, "'%s': %s", path, inner.message);
     j->vocab = j->own_vocab;
     if (vr_vocab_size(j->vocab) <= (size_t)j->config.lm.n_vocab) return VRWKV_OK;
-    return vr_fail(j->err, VRWKV_ERR_SHAPE, "'%s' has ids up to %zu, the model has %d", path, vr_vocab_size(j->vocab) - 1, j->config.lm.n_vocab);
+    return vr_fail(j->err, VRWKV_ERR_SHAPE, "'%s' has ids up to %zu, the model has %d", path, vr_vocab_size(j->vocab) - 1,
+                   j->config.lm.n_vocab);
 }
 
 /* Which vocabulary goes into the file: the one given, the source's own, the world's, or none. */
@@ -226,12 +233,14 @@ static vr_status choose_vocab(job *j) {
         j->vocab = j->own_vocab;
     }
     if (!j->vocab && j->config.lm.n_vocab == 65536) return vr_vocab_world(&j->vocab, j->err);
-    if (!j->vocab) note(j, "no vocabulary for %d ids: the model takes token ids only (--vocab FILE gives it one)", j->config.lm.n_vocab);
+    if (!j->vocab)
+        note(j, "no vocabulary for %d ids: the model takes token ids only (--vocab FILE gives it one)",
+             j->config.lm.n_vocab);
     return VRWKV_OK;
 }
 
 static vr_status put_vocab(job *j) {
-    size_t n = vr_vocab_size(j->vocab) > (size_t)j->config.lm.n_vocab ? vr_vocab_size(j->vocab) : (size_t)j->config.lm.n_vocab;
+    size_t rows = (size_t)j->config.lm.n_vocab, n = vr_vocab_size(j->vocab) > rows ? vr_vocab_size(j->vocab) : rows;
     const char **tokens = vr_alloc(n, sizeof *tokens);
     size_t *bytes = vr_alloc(n, sizeof *bytes);
     vr_status status = tokens && bytes ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
@@ -281,7 +290,8 @@ static vr_status put_metadata(job *j) {
 static vr_status check_target(const job *j, const target *t) {
     struct stat out, in;
     for (int i = 0; i < j->options->n_sources; i++)
-        if (stat(t->path, &out) == 0 && stat(j->options->sources[i], &in) == 0 && out.st_ino == in.st_ino && out.st_dev == in.st_dev)
+        if (stat(t->path, &out) == 0 && stat(j->options->sources[i], &in) == 0 && out.st_ino == in.st_ino &&
+            out.st_dev == in.st_dev)
             return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "'%s' is both source and target", t->path);
     return VRWKV_OK;
 }
@@ -322,19 +332,36 @@ static vr_status write_target(job *j, const target *t) {
     return vr_save_commit(save, j->err);
 }
 
+static vr_status open_files(job *j) {
+    const vr_convert_options *options = j->options;
+    for (int i = 0; i < options->n_sources; i++, j->n_files++)
+        VR_TRY(vr_weights_open(&j->files[j->n_files], options->sources[i], NULL, j->err));
+    for (int i = 0; i < options->n_towers; i++, j->n_files++)
+        VR_TRY(vr_tower_file_open(&j->files[j->n_files], options->towers[i].type, options->towers[i].path, j->err));
+    VR_TRY(vr_config_describe(&j->config, j->files, j->n_files, options->settings, j->err));
+    if (!j->config.no_projector || !j->config.n_towers) return VRWKV_OK;
+    VR_TRY(vr_fresh_projector(&j->config, options->seed, &j->fresh, &j->files[j->n_files++], j->err));
+    j->config.no_projector = false;
+    note(j, "a fresh %s projector, of seed %llu: it is to be trained", j->config.proj_type, (unsigned long long)options->seed);
+    return VRWKV_OK;
+}
+
 static vr_status run_job(job *j) {
     const vr_convert_options *options = j->options;
     target targets[3];
     int n;
     if (options->n_sources < 1 || options->n_sources > MAX_SOURCES)
         return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d sources, expected 1 to %d", options->n_sources, MAX_SOURCES);
+    if (options->n_towers < 0 || options->n_towers > VR_MAX_TOWERS)
+        return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d towers, expected at most %d", options->n_towers, VR_MAX_TOWERS);
     if (!options->keep_type && (!vr_quant_of(options->type) || !vr_quant_of(options->type)->encode))
-        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(options->type)->name, vr_quant_writable());
-    for (int i = 0; i < options->n_sources; i++) VR_TRY(vr_weights_open(&j->files[i], options->sources[i], NULL, j->err));
-    VR_TRY(vr_config_describe(&j->config, j->files, options->n_sources, options->settings, j->err));
+        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(options->type)->name,
+                       vr_quant_writable());
+    VR_TRY(open_files(j));
     VR_TRY(list_targets(j, targets, &n));
     if (!options->keep_type && vr_is_quantised(options->type) && targets[0].kind != VR_FILE_GGUF)
-        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files", vr_dtype_of(options->type)->name);
+        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files",
+                       vr_dtype_of(options->type)->name);
     for (int t = 0; t < n; t++) VR_TRY(check_target(j, &targets[t]));
     j->n_parts = vr_config_parts(&j->config, j->parts);
     if (targets[0].kind == VR_FILE_GGUF) VR_TRY(choose_vocab(j));
@@ -349,6 +376,7 @@ vr_status vr_convert(const vr_convert_options *options, vr_error *err) {
     vr_save_abandon(j.save);
     vr_pool_close(j.pool);
     vr_vocab_free(j.own_vocab);
-    for (int i = 0; i < MAX_SOURCES; i++) vr_weights_close(j.files[i]);
+    for (size_t i = 0; i < VR_COUNT(j.files); i++) vr_weights_close(j.files[i]);
+    free(j.fresh);
     return status;
 }

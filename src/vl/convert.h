@@ -3,9 +3,14 @@
 #define VR_VL_CONVERT_H
 #include "vl/config.h"
 
+typedef struct vr_tower_file { const char *type, *path; } vr_tower_file;
+
 typedef struct vr_convert_options {
     const char *const *sources; /* files; merged, the first that has a tensor wins */
     int n_sources;
+    const vr_tower_file *towers; /* further towers, from their own files; a model without a projector gets a */
+    int n_towers;                /* fresh one (the setting "fresh_projector" must be there), drawn from the seed */
+    uint64_t seed;
     const char *out;            /* ending decides: .gguf, .safetensors, .pth */
     vr_dtype type;              /* of matrices */
     bool keep_type;             /* true: matrices stay as they came, `type` is ignored */

@@ -40,7 +40,8 @@ static const vr_entry *find_placed(const vr_layout *layout, const vr_weights *fi
     return vr_weights_find(file, place->name);
 }
 
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out) {
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
+                               vr_found *out) {
     char name[VR_NAME_SIZE];
     *out = (vr_found){0};
     for (int i = 0; i < n; i++) {
@@ -156,7 +157,8 @@ static vr_status describe_language(vr_config *config, vr_weights *const *files, 
         if (!layout) continue;
         arch = vr_rwkv_arch_find(layout->rwkv);
         config->lm.group_norm_eps = layout->group_norm_eps;
-        if (!arch) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported", vr_weights_path(files[i]), layout->name);
+        if (!arch)
+            return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported", vr_weights_path(files[i]), layout->name);
     }
     VR_TRY(refuse_by_name(files, n, err));
     for (int i = 0; !arch && vr_rwkv_arch_at(i); i++)
@@ -166,7 +168,8 @@ static vr_status describe_language(vr_config *config, vr_weights *const *files, 
     VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->measures, arch->n_measures, &config->lm, err));
     config->lm.n_layer = count_layers(files, n, LM_PREFIX, "blocks.%d.ln1.weight");
     if (config->lm.n_layer > 1)
-        VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->later_measures, arch->n_later_measures, &config->lm, err));
+        VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->later_measures, arch->n_later_measures,
+                       &config->lm, err));
     snprintf(config->rwkv, sizeof config->rwkv, "%s", arch->name);
     return VRWKV_OK;
 }
@@ -198,7 +201,9 @@ static vr_status describe_tower(vr_config *config, const vr_tower_arch *arch, vr
     return VRWKV_OK;
 }
 
-static vr_status describe_projector(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
+#define RELEASED_SIDE 32
+
+static void describe_projector(vr_config *config, vr_weights *const *files, int n) {
     int64_t channels = 0;
     for (int i = 0; i < config->n_towers; i++) channels += vr_tower_width(&config->towers[i]);
     const vr_entry *first = find_key(files, n, PROJ_PREFIX, "proj.weight", NULL);
@@ -207,18 +212,29 @@ static vr_status describe_projector(vr_config *config, vr_weights *const *files,
         if (!find_key(files, n, PROJ_PREFIX, vr_projector_at(i)->signature, NULL)) continue;
         if (vr_projector_at(i)->views > 1 && !two_views) continue;
         snprintf(config->proj_type, sizeof config->proj_type, "%s", vr_projector_at(i)->type);
-        return VRWKV_OK;
+        return;
     }
-    return vr_fail(err, VRWKV_ERR_SHAPE, "the checkpoint has a vision tower but neither '" PROJ_PREFIX "weight' nor '" PROJ_PREFIX
-                                         "o_proj.weight', so no projector");
+    config->no_projector = true;
 }
 
-static vr_status describe_checkpoint(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
-    VR_TRY(describe_language(config, files, n, err));
+/* Towers with tables of different grids stand side by side once those whose tables can be resampled take
+ * the grid of the one that cannot, or that of all released models. */
+static void align_grids(vr_config *config) {
+    int side = RELEASED_SIDE;
+    for (int i = 0; i < config->n_towers; i++)
+        if (!vr_tower_arch_find(config->tower_type[i])->any_grid) side = vr_tower_side(&config->towers[i]);
+    for (int i = 0; i < config->n_towers; i++)
+        if (vr_tower_arch_find(config->tower_type[i])->any_grid) vr_tower_set_side(&config->towers[i], side);
+}
+
+/* Towers, projector, compressor. */
+static vr_status describe_vision(vr_config *config, vr_weights *const *files, int n, vr_error *err) {
     for (int i = 0; vr_tower_arch_at(i); i++)
         if (find_key(files, n, VIT_PREFIX, vr_tower_arch_at(i)->signature, NULL) && config->n_towers < VR_MAX_TOWERS)
             VR_TRY(describe_tower(config, vr_tower_arch_at(i), files, n, err));
-    if (config->n_towers) VR_TRY(describe_projector(config, files, n, err));
+    for (int i = 1; i < config->n_towers; i++)
+        if (vr_tower_side(&config->towers[i]) != vr_tower_side(&config->towers[0])) align_grids(config);
+    if (config->n_towers) describe_projector(config, files, n);
     config->n_vtc_layer = count_layers(files, n, "", VTC_PREFIX "blocks.%d.ln1.weight");
     return VRWKV_OK;
 }
@@ -372,9 +388,12 @@ static vr_status complete(vr_config *config, vr_error *err) {
     if (config->lm.group_norm_eps == 0)
         config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
     for (int i = 0; i < config->n_towers; i++) vr_tower_complete(&config->towers[i], vr_tower_arch_find(config->tower_type[i]));
-    if (config->n_towers && !config->proj_type[0]) snprintf(config->proj_type, sizeof config->proj_type, "linear");
+    bool stored = config->n_towers && !config->proj_type[0] && !config->no_projector; /* in a file before there were others */
+    if (stored) snprintf(config->proj_type, sizeof config->proj_type, "linear");
     VR_TRY(choose_rules(config, err));
     const vr_version *rules = config->rules;
+    if (config->no_projector && !config->proj_type[0])
+        snprintf(config->proj_type, sizeof config->proj_type, "%s", rules->new_projector ? rules->new_projector : "linear");
     if (!config->scan[0]) snprintf(config->scan, sizeof config->scan, "%s", rules->scan);
     if (!config->image_position[0]) snprintf(config->image_position, sizeof config->image_position, "%s", rules->image_position);
     if (config->pad_token == UNSET) config->pad_token = rules->pad_token;
@@ -411,9 +430,13 @@ vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, co
     if (stored)
         VR_TRY(apply_stored(&config, stored->string, stored->n_bytes, err));
     else
-        VR_TRY(describe_checkpoint(&config, files, n, err));
+        VR_TRY(describe_language(&config, files, n, err));
+    if (!config.n_towers) VR_TRY(describe_vision(&config, files, n, err)); /* a language model's GGUF may have a tower's file beside it */
     VR_TRY(vr_config_apply(&config, vr_settings_root(settings), false, err));
     VR_TRY(complete(&config, err));
+    if (config.no_projector && config.n_towers && !json_object_get(vr_settings_root(settings), "fresh_projector"))
+        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has a vision tower but neither '" PROJ_PREFIX "weight' nor '" PROJ_PREFIX
+                                             "o_proj.weight', so no projector", vr_weights_path(files[0]));
     *out = config;
     return VRWKV_OK;
 }

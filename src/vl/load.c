@@ -36,7 +36,8 @@ static vr_status load_row(vr_tensor *tensor, const vr_row *row, const vr_source 
     vr_numbers numbers;
     VR_TRY(vr_source_read(source, row, &want, &numbers, err));
     if (numbers.owned) VR_TRY(vr_owned_adopt(owned, numbers.owned, err));
-    *tensor = (vr_tensor){.dtype = numbers.type, .ndim = source->ndim, .data = (void *)numbers.data}; /* nothing writes through it */
+    *tensor = (vr_tensor){.dtype = numbers.type, .ndim = source->ndim};
+    tensor->data = (void *)numbers.data; /* perhaps read-only pages: nothing writes through it */
     memcpy(tensor->shape, source->shape, sizeof tensor->shape);
     if (row->transform == VR_TRANSPOSED) vr_swap_axes(tensor->ndim, tensor->shape);
     return VRWKV_OK;
@@ -100,9 +101,21 @@ vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err) {
     return VRWKV_OK;
 }
 
+/* A description that claims more layers than its files have tensors must not be believed in memory. */
+static vr_status check_layers(const vrwkv_model *model, const vr_part *parts, int n, vr_error *err) {
+    size_t tensors = 0;
+    for (int f = 0; f < model->n_files; f++) tensors += vr_weights_count(model->files[f]);
+    for (int p = 0; p < n; p++)
+        if ((size_t)parts[p].repeat > tensors)
+            return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has %zu tensors, but its description says %d layers of part '%s'",
+                           vr_weights_path(model->files[0]), tensors, parts[p].repeat, parts[p].name);
+    return VRWKV_OK;
+}
+
 vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err) {
     vr_part parts[VR_MAX_PARTS];
     int n = vr_config_parts(&model->config, parts);
+    VR_TRY(check_layers(model, parts, n, err));
     VR_TRY(vr_model_structs(model, parts, err));
     for (int p = 0; p < n; p++) VR_TRY(vr_part_load(model->files, model->n_files, &parts[p], &model->owned, &model->info, err));
     return VRWKV_OK;

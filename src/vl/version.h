@@ -33,6 +33,7 @@ typedef struct vr_version {
     const char *rwkv, *towers;  /* what tells it: "x070", "dinov2,siglip,sam" */
     bool compressor;            /* likewise */
     const char *projector;      /* likewise; NULL: any */
+    const char *new_projector;  /* that a model begins with which has none yet; NULL: linear */
     const char *prompt;         /* whose rules its text follows */
     const char *scan, *image_position; /* where nothing else is said */
     vr_blank blank;
@@ -52,6 +53,7 @@ typedef struct vr_version {
 
 const vr_version *vr_version_find(const char *name); /* NULL: unknown */
 const vr_version *vr_version_at(int index);          /* NULL at the end */
+const char *vr_version_names(void);                  /* "v5.1, v6.0, ..." for messages */
 /* The first row with these parts, towers being types joined by commas; a combination that was never
  * released takes the first row with the RWKV version. NULL: none. */
 const vr_version *vr_version_detect(const char *rwkv, const char *towers, bool compressor, const char *projector);

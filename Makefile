@@ -25,8 +25,10 @@ soak: deps ## long runs: fuzzing (10 minutes a parser), valgrind, thread checks
 bench: all ## limits of this machine, then speed of each phase with its share of them
 	@$(BUILD)/vrwkv bench
 
-bench-peers: deps all ## the same beside other programs (installs them in build/, isolated)
+bench-peers: deps all ## beside other programs (installs them in build/, isolated; RWKV_CPP=checkout of rwkv.cpp)
 	@python3 bench/peers/tokenizer.py
+	@python3 bench/peers/llama_cpp.py
+	@python3 bench/peers/rwkv_cpp.py $(RWKV_CPP) || [ $$? -eq 77 ]
 
 install: all ## install below PREFIX (default /usr/local)
 	@cmake --install $(BUILD)

@@ -3,6 +3,7 @@
 #include "json_out.h"
 #include "verbs.h"
 
+#include "ops/quant.h"
 #include "vl/convert.h"
 
 #include <limits.h>
@@ -19,9 +20,11 @@ enum { VIT_HEADS, GRID_SIZE, IMAGE_POSITION, SCAN, VERSION, NUM_TOKEN, CTX_LEN, 
 
 typedef struct convert_args {
     const char *out, *type, *config, *vocab;
+    vr_strings vision; /* TYPE=FILE[,TYPE=FILE...] each */
+    vr_u64 seed;
     setting settings[N_SETTINGS];
-    int threads;
-    bool json;
+    int threads, rescale;
+    bool json, split;
 } convert_args;
 
 static double file_bytes(const char *path) {
@@ -49,6 +52,7 @@ static bool same_file(const char *a, const char *b) {
 
 static vr_status gather_settings(const convert_args *args, vr_settings **settings, vr_error *err) {
     if (args->config) VR_TRY(vr_settings_file(settings, args->config, err));
+    if (args->vision.n) VR_TRY(vr_settings_put(settings, "fresh_projector", "yes", err));
     for (size_t i = 0; i < N_SETTINGS; i++)
         if (args->settings[i].value) VR_TRY(vr_settings_put(settings, args->settings[i].key, args->settings[i].value, err));
     return VRWKV_OK;
@@ -67,22 +71,57 @@ static int print_result(const convert_args *args, double before, double after, d
     return 0;
 }
 
-static vr_status convert(const convert_args *args, const vr_strings *sources, int *code, vr_error *err) {
+/* Where the file's name ends: at a comma that begins the next TYPE=FILE, or at the end. */
+static char *end_of_file(char *at) {
+    for (char *comma = at; (comma = strchr(comma, ',')); comma++) {
+        size_t letters = strspn(comma + 1, "abcdefghijklmnopqrstuvwxyz0123456789-");
+        if (letters && comma[1 + letters] == '=') return comma;
+    }
+    return at + strlen(at);
+}
+
+/* "clip=a.pth", "dinov2=a,siglip=b,sam=c": cuts the texts in place. */
+static vr_status parse_vision(vr_strings *vision, vr_tower_file files[VR_MAX_TOWERS], int *n, vr_error *err) {
+    *n = 0;
+    for (size_t i = 0; i < vision->n; i++)
+        for (char *at = (char *)vision->items[i]; *at;) {
+            char *equals = strchr(at, '='), *end = end_of_file(equals ? equals + 1 : at);
+            if (!equals || equals == at || end == equals + 1)
+                return vr_fail(err, VRWKV_ERR_ARGUMENT, "--vision takes TYPE=FILE[,TYPE=FILE...], found \"%s\"", at);
+            if (*n == VR_MAX_TOWERS) return vr_fail(err, VRWKV_ERR_ARGUMENT, "--vision: more than %d towers", VR_MAX_TOWERS);
+            bool last = !*end;
+            *equals = *end = 0;
+            files[(*n)++] = (vr_tower_file){at, equals + 1};
+            at = last ? end : end + 1;
+        }
+    return VRWKV_OK;
+}
+
+static vr_status convert(convert_args *args, const vr_strings *sources, int *code, vr_error *err) {
     vr_progress progress = {0};
     vr_settings *settings = NULL;
     vr_dtype type = VR_F32;
     double before = 0, began = vr_seconds();
+    vr_tower_file towers[VR_MAX_TOWERS];
+    int n_towers;
+    VR_TRY(parse_vision(&args->vision, towers, &n_towers, err));
     VR_TRY(source_bytes(sources, &before, err));
     if (args->type && !vr_dtype_parse(args->type, &type))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--type takes f32, f16, bf16, q8_0 or q4_0, found \"%s\"", args->type);
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--type takes one of %s, found \"%s\"", vr_quant_writable(), args->type);
     vr_status status = gather_settings(args, &settings, err);
     if (status == VRWKV_OK) {
         const vr_convert_options options = {
             .sources = sources->items,
             .n_sources = (int)sources->n,
+            .towers = towers,
+            .n_towers = n_towers,
+            .seed = args->seed.value,
             .out = args->out,
             .type = type,
             .keep_type = !args->type,
+            .split = args->split,
+            .rescale = args->rescale,
+            .threads = args->threads,
             .settings = settings,
             .vocab_file = args->vocab,
             .progress = vr_progress_show,
@@ -102,13 +141,15 @@ static int check(const convert_args *args, const vr_strings *sources) {
     vr_error err = {0};
     vr_file_kind kind;
     vr_dtype type;
+    bool known = args->type && vr_dtype_parse(args->type, &type) && vr_quant_of(type) && vr_quant_of(type)->encode;
     if (!args->out) return vr_usage_error("convert", "-o OUT is missing: where the model file goes");
     if (vr_file_kind_of(args->out, &kind, &err) != VRWKV_OK) return vr_usage_error("convert", "%s", err.message);
     const char *version = args->settings[VERSION].value;
-    if (version && !vr_template_find(version))
-        return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_template_names(), version);
-    if (args->type && !vr_dtype_parse(args->type, &type))
-        return vr_usage_error("convert", "--type takes f32, f16, bf16, q8_0 or q4_0, found \"%s\"", args->type);
+    if (version && !vr_version_find(version))
+        return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_version_names(), version);
+    if (args->type && !known)
+        return vr_usage_error("convert", "--type takes one of %s, found \"%s\"", vr_quant_writable(), args->type);
+    if (args->split && kind != VR_FILE_GGUF) return vr_usage_error("convert", "--split needs -o NAME.gguf, found \"%s\"", args->out);
     for (size_t i = 0; i < sources->n; i++)
         if (same_file(sources->items[i], args->out))
             return vr_usage_error("convert", "%s is a source; the result needs another name", args->out);
@@ -131,11 +172,16 @@ int vr_cmd_convert(int argc, char **argv) {
     const vr_option options[] = {
         VR_GROUP("Result"),
         {"out", 'o', VR_OPT_STRING, &args.out, "OUT", "the file to write: .gguf, .safetensors or .pth", 0, 0},
-        {"type", 0, VR_OPT_STRING, &args.type, "TYPE", "of the matrices: f32, f16, bf16, q8_0, q4_0 (default: as they came)", 0, 0},
+        {"type", 0, VR_OPT_STRING, &args.type, "TYPE", "of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0 (default: as they came)", 0, 0},
+        {"split", 0, VR_OPT_FLAG, &args.split, NULL, "write NAME-rwkv.gguf for llama.cpp, and NAME-mmproj.gguf for run --mmproj, beside NAME.gguf", 0, 0},
+        {"rescale-every", 0, VR_OPT_INT, &args.rescale, "N", "in NAME-rwkv.gguf halve the activations after every N layers (for llama.cpp in half precision)", 0, 4096},
         {"vocab", 0, VR_OPT_STRING, &args.vocab, "FILE", "vocabulary, one line \"ID 'TOKEN' LENGTH\" each (default: the source's; the world vocabulary for 65,536 rows)", 0, 0},
+        VR_GROUP("A model that begins"),
+        {"vision", 0, VR_OPT_LIST, &args.vision, "TYPE=FILE,...", "towers of their own files beside the language model: clip, siglip-hf, dinov2, siglip, sam", 0, 0},
+        {"seed", 0, VR_OPT_U64, &args.seed, "N", "of the fresh projector's random numbers (default 0)", 0, 0},
         VR_GROUP("What shapes cannot tell (wins over --config)"),
         {"config", 0, VR_OPT_STRING, &args.config, "FILE", "settings as JSON, by the names of a reference case", 0, 0},
-        {"version", 0, VR_OPT_STRING, SETTING(VERSION), "V", "v6.0", 0, 0},
+        {"version", 0, VR_OPT_STRING, SETTING(VERSION), "V", "v5.1, v6.0, v6.20, hd, uhd, v7.00 to v7.04 (default: the first with these parts)", 0, 0},
         {"vit-heads", 0, VR_OPT_STRING, SETTING(VIT_HEADS), "N", "attention heads of the vision tower", 0, 0},
         {"grid-size", 0, VR_OPT_STRING, SETTING(GRID_SIZE), "N", "pooling of the picture's rows: -1 none, 0, 1, N", 0, 0},
         {"num-token-per-image", 0, VR_OPT_STRING, SETTING(NUM_TOKEN), "N", "rows of one picture", 0, 0},
@@ -150,7 +196,8 @@ int vr_cmd_convert(int argc, char **argv) {
     const vr_usage usage = {
         .verb = "convert",
         .line = "SRC... -o OUT [OPTION]...",
-        .about = "Writes one model file from checkpoints: .pth, .safetensors (also sharded: name the index) or .gguf. "
+        .about = "Writes one model file from checkpoints: .pth, .safetensors (also sharded: name the index), .gguf "
+                 "(of llama.cpp too) or .bin of rwkv.cpp. "
                  "Several sources are merged; the first that has a tensor wins. GGUF to GGUF changes the type. "
                  "Memory stays far below the size of the files.",
         .options = options,
@@ -158,7 +205,8 @@ int vr_cmd_convert(int argc, char **argv) {
         .min_args = 1,
         .max_args = INT_MAX,
         .arg_name = "a source file",
-        .example = "  vrwkv convert VisualRWKV-v060-1B6.pth -o model.gguf --type q8_0 --grid-size 8",
+        .example = "  vrwkv convert VisualRWKV-v060-1B6-v1.0-20240612.pth -o model.gguf --type q8_0\n"
+                   "  vrwkv convert RWKV-x060-World-1B6.pth --vision clip=clip-l-336.safetensors -o start.gguf",
     };
     int code = vr_options_parse(&usage, argc, argv, &sources);
     if (code == VR_GO_ON) code = check(&args, &sources);
@@ -168,5 +216,6 @@ int vr_cmd_convert(int argc, char **argv) {
         if (convert(&args, &sources, &code, &err) != VRWKV_OK) code = vr_report(argv[0], &err);
     }
     vr_strings_free(&sources);
+    vr_strings_free(&args.vision);
     return code;
 }

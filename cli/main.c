@@ -5,6 +5,7 @@
 #include "vrwkv.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,9 +93,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "vrwkv: a verb is missing\nSee: vrwkv --help\n");
         return 2;
     }
+    bool help = !strcmp(word, "help") && argc == 3; /* help VERB is VERB --help */
+    if (help) word = argv[2];
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         if (!verbs[i].run || strcmp(verbs[i].name, word) != 0) continue;
-        return finish(verbs[i].run(argc - 1, argv + 1));
+        char *asked[] = {argv[argc - 1], "--help", NULL};
+        return finish(help ? verbs[i].run(2, asked) : verbs[i].run(argc - 1, argv + 1));
     }
     return unknown_verb(word);
 }

@@ -381,7 +381,7 @@ int vr_cmd_run(int argc, char **argv) {
         {"stop-token", 0, VR_OPT_INT, &args.stop_token, "ID", "ends the answer; -1: none (default: the model's)", -1, INT32_MAX},
         VR_OPTION_JSON(&args.json),
         VR_GROUP("State"),
-        {"state-in", 0, VR_OPT_STRING, &args.state_in, "FILE", "go on from this state", 0, 0},
+        {"state-in", 0, VR_OPT_STRING, &args.state_in, "FILE", "go on from this saved conversation or tuned state", 0, 0},
         {"state-out", 0, VR_OPT_STRING, &args.state_out, "FILE", "save the state after the last token", 0, 0},
         {"half-state", 0, VR_OPT_FLAG, &args.half_state, NULL, "save it in f16, half the size", 0, 0},
         VR_GROUP("Comparison with the original"),

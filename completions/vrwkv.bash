@@ -10,25 +10,26 @@ _vrwkv() {
         return
     fi
     case $prev in
+    --pad) mapfile -t COMPREPLY < <(compgen -W "manner original none" -- "$cur"); return ;;
     --manner) mapfile -t COMPREPLY < <(compgen -W "friendly original" -- "$cur"); return ;;
-    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection spiral snake zigzag" -- "$cur"); return ;;
+    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection rotation spiral snake zigzag" -- "$cur"); return ;;
     --image-position) mapfile -t COMPREPLY < <(compgen -W "first last middle" -- "$cur"); return ;;
-    --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0" -- "$cur"); return ;;
-    --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q4_0" -- "$cur"); return ;;
-    --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b" -- "$cur"); return ;;
+    --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0 v6.20 hd uhd v7.00 v7.01 v7.02 v7.03 v7.04" -- "$cur"); return ;;
+    --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q6_k q5_k q4_k q4_0" -- "$cur"); return ;;
+    --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b v7-0b1 v7-0b4 v7-1b5" -- "$cur"); return ;;
     -n | -p | -t | -r | --repeats | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
         --repeat-penalty | --presence-penalty | --frequency-penalty | --penalty-decay | --seed | --stop | --stop-token | \
-        --ctx-len | --vit-heads | --grid-size | --num-token-per-image) return ;;
+        --ctx-len | --vit-heads | --grid-size | --num-token-per-image | --rescale-every) return ;;
     esac
     case $verb in
-    convert) options="--out --type --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
+    convert) options="--out --type --split --rescale-every --vision --seed --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
     inspect) options="--brief --config --json --threads" ;;
-    run) options="$model $sampling --image --prompt --tokens --raw --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
+    run) options="$model $sampling --image --prompt --tokens --raw --pad --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
     chat) options="$model $sampling --image --no-blank-image --manner --state-in --max-tokens" ;;
     tokenize) options="--model --json --threads" ;;
     detokenize) options="--model --bytes --json --threads" ;;
     prompt) options="--image-position --version --ctx-len --model --json --threads" ;;
-    trace) options="$model --tokens --prompt --image --pixels --manner --out" ;;
+    trace) options="$model --tokens --prompt --image --pixels --manner --out --pad" ;;
     verify) options="--manner --strict --threads --json --verbose" ;;
     bench) options="--shape --type --prompt --repeats --threads --json" ;;
     *) return ;;

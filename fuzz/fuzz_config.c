@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int p = 0; p < n; p++)
         for (int r = 0; r < parts[p].n_rows; r++) {
             int64_t shape[VR_MAX_DIMS], count;
-            int ndim = vr_part_shape(&parts[p], &parts[p].rows[r], 0, shape);
+            int ndim = vr_part_shape(&parts[p], &parts[p].rows[r], parts[p].repeat - 1, shape);
             if (!vr_shape_count(ndim, shape, &count)) break;
         }
     /* what is written is read back as it was */

@@ -25,13 +25,13 @@ step build make
 [ "$failed" -eq 0 ] || { echo "$passed passed, $failed failed, $skipped skipped"; exit 1; }
 step unit ctest --test-dir build --output-on-failure -j "$jobs"
 step arrows sh tests/arrows.sh
-for script in verify cli demo install ref neon; do
+for script in verify accuracy cli versions eval demo install ref neon; do
     [ -f "tests/$script.sh" ] && step "$script" bash "tests/$script.sh" build
 done
 for set in generic avx2 avx512; do
     # a set this processor lacks is refused by name; that is a skip
     if VRWKV_CPU=$set build/vrwkv --version >/dev/null 2>&1; then
-        step "unit-$set" env VRWKV_CPU=$set ctest --test-dir build --output-on-failure -j "$jobs" -R 'ops|model|versions|api'
+        step "unit-$set" env VRWKV_CPU=$set ctest --test-dir build --output-on-failure -j "$jobs" -R 'ops|model|vision|versions|same'
     else
         skipped=$((skipped + 1)); echo "skip  unit-$set: this processor lacks it"
     fi

@@ -1,6 +1,7 @@
 #!/bin/bash
-# The long runs: ten minutes of fuzzing per parser, valgrind over unit tests and the program, the
-# thread sanitizer. `make soak`; SECONDS_PER_PARSER=60 make soak is a shorter one.
+# The long runs: ten minutes of fuzzing per parser, valgrind over unit tests and the program, the thread
+# sanitizer, the whole program for arm64 in an emulator. `make soak`; SECONDS_PER_PARSER=60 make soak is a
+# shorter one.
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
@@ -22,7 +23,7 @@ valgrind_all() {
     c=tests/data/cases/v6
     $v build/vrwkv convert $c/grid-none-first/model.pth --config $c/grid-none-first/case.json -o build/soak.gguf &&
         $v build/vrwkv run -m build/soak.gguf -i $c/grid-none-first/image.png --tokens 5,-200,6,7 -n 4 --greedy --json &&
-        $v build/vrwkv verify $c/p7-grid3 && $v build/vrwkv inspect build/soak.gguf &&
+        $v build/vrwkv verify $c/p7-grid2-floor && $v build/vrwkv inspect build/soak.gguf &&
         for t in base file text image; do [ -x build/test_$t ] && { $v build/test_$t || return 1; }; done
 }
 thread_checks() {
@@ -34,5 +35,6 @@ make || exit 1
 step fuzz bash tests/fuzz.sh "${SECONDS_PER_PARSER:-600}"
 step valgrind valgrind_all
 step threads thread_checks
+step arm64 bash tests/arm64.sh
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -128,7 +128,7 @@ static vr_status saving(answer *a, vr_error *err) {
     vrwkv_features *picture = NULL, *again = NULL;
     vrwkv_context *context = NULL;
     (void)a;
-    vr_status status = vrwkv_encode_pixels(shared, NULL, NULL, NULL, &picture, err);
+    vr_status status = vrwkv_encode_pixels(shared, NULL, 1, &picture, err);
     if (status == VRWKV_OK) status = vrwkv_features_save(picture, features_path, err);
     if (status == VRWKV_OK) status = vrwkv_features_load(shared, features_path, &again, err);
     if (status == VRWKV_OK) status = vrwkv_context_new(shared, NULL, &context, err);

@@ -71,14 +71,14 @@ static void test_linear_bits(bench *b, const vr_kernels *kernels) {
 
 /* Stored weights give the bits of their decoded numbers. */
 static void test_stored(bench *b, const vr_kernels *kernels) {
-    static const vr_dtype types[] = {VR_F16, VR_BF16, VR_Q8_0, VR_Q4_0};
-    static const int64_t rows[] = {1, 2, 3, 5, 6, 7, 40};
+    static const vr_dtype types[] = {VR_F16, VR_BF16, VR_Q8_0, VR_Q4_0, VR_Q4_K, VR_Q5_K, VR_Q6_K};
+    static const int64_t rows[] = {1, 2, 3, 5, 6, 7, 40}, inputs[] = {32, 96, 512, 544, 1037};
     for (size_t k = 0; k < VR_COUNT(types); k++)
-        for (int64_t I = 32; I <= 577 * 2; I = I == 32 ? 96 : I == 96 ? 544 : I == 544 ? 1037 : 9999)
+        for (size_t i = 0; i < VR_COUNT(inputs); i++)
             for (size_t t = 0; t < VR_COUNT(rows); t++) {
                 const vr_dtype_info *info = vr_dtype_of(types[k]);
                 const vr_quant *quant = vr_quant_of(types[k]);
-                int64_t O = 29;
+                int64_t O = 29, I = inputs[i];
                 if (I % info->block) continue;
                 use(b, kernels, 2);
                 vr_tensor *x = random2(b, rows[t], I, 1), *source = random2(b, O, I, 2);
@@ -107,6 +107,8 @@ static double act_double(double x, vr_act act) {
     case VR_ACT_QUICK_GELU: return x / (1 + exp(-(double)1.702f * x));
     case VR_ACT_GELU: return 0.5 * x * (1 + erf(x / sqrt(2)));
     case VR_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case VR_ACT_RELU: return x > 0 ? x : 0;
+    case VR_ACT_COUNT: break;
     case VR_ACT_DECAY: return exp(-exp(-(x < -700 ? -x : log1p(exp(-x))) - 0.5)); /* by softplus, as RWKV-7 writes it */
     }
     return NAN;
@@ -140,7 +142,7 @@ static void test_lora(bench *b, const vr_kernels *kernels) {
 /* Bounds: 6 units in the last place for the smooth ones (plus what a result below the smallest normal
  * number loses); the GELUs, which cancel on the negative side, 4e-7 of max(1, |x|). */
 static void test_activate(bench *b, const vr_kernels *kernels) {
-    for (int act = VR_ACT_NONE; act <= VR_ACT_DECAY; act++) {
+    for (int act = VR_ACT_NONE; act < VR_ACT_COUNT; act++) {
         use(b, kernels, 3);
         vr_tensor *x = vr_new2(&b->run, 37, 1237);
         int64_t n = 37 * 1237;
@@ -184,7 +186,8 @@ static void test_elements(bench *b, const vr_kernels *kernels) {
             vr_tensor *x = random2(b, T, C, 1), *y = random2(b, T, C, 1), *v = random1(b, C, 1), *m = random2(b, T, C, 1);
             vr_tensor *sum = vr_add(&b->run, x, y), *sum1 = vr_add(&b->run, x, v);
             vr_tensor *product = vr_mul(&b->run, x, y), *product1 = vr_mul(&b->run, x, v);
-            vr_tensor *l = vr_lerp(&b->run, x, y, v, m), *l1 = vr_lerp(&b->run, x, y, v, NULL), *l2 = vr_lerp(&b->run, x, y, NULL, m);
+            vr_tensor *l = vr_lerp(&b->run, x, y, v, m), *l1 = vr_lerp(&b->run, x, y, v, NULL);
+            vr_tensor *l2 = vr_lerp(&b->run, x, y, NULL, m);
             CHECK(vr_run_status(&b->run) == VRWKV_OK, "%s", b->err.message);
             for (int64_t i = 0; l1 && i < T * C; i++) { /* plain f32 operations: exactly these */
                 float p = at(x)[i], q = at(y)[i], r = at(v)[i % C];
@@ -399,9 +402,10 @@ static void test_quant(bench *b) {
     vr_quant_of(VR_F64)->decode(y, wide, 2);
     vr_quant_of(VR_I64)->decode(y + 2, whole, 2);
     CHECK(y[0] == 1.5f && y[1] == -2e10f && y[2] == -5 && y[3] == 0x1p40f, "f64 and i64");
-    CHECK(!vr_quant_of(VR_I64)->encode && !vr_quant_of(VR_Q6_K), "what cannot be written has no encoder");
+    CHECK(!vr_quant_of(VR_I64)->encode && !vr_quant_of(VR_Q5_1)->encode, "what cannot be written has no encoder");
     CHECK(vr_quant_fit(VR_Q4_0, 64) == VR_Q4_0 && vr_quant_fit(VR_Q4_0, 33) == VR_F16 && vr_quant_fit(VR_F32, 33) == VR_F32 &&
-              vr_quant_fit(VR_Q4_K, 96) == VR_Q8_0,
+              vr_quant_fit(VR_Q4_K, 96) == VR_Q4_0 && vr_quant_fit(VR_Q4_K, 90) == VR_F16 &&
+              vr_quant_fit(VR_Q5_K, 96) == VR_Q8_0 && vr_quant_fit(VR_Q6_K, 96) == VR_Q8_0 && vr_quant_fit(VR_Q6_K, 512) == VR_Q6_K,
           "types that fit");
 }
 
@@ -411,16 +415,16 @@ static void test_failures(bench *b, const vr_kernels *kernels) {
     int stop = 1;
     static float data[4096];
     vr_tensor x = {VR_F32, 2, {4, 32}, data}, w = {VR_F32, 2, {8, 31}, data}, v = {VR_F32, 1, {31}, data};
-    vr_tensor odd = {VR_Q4_K, 2, {1, 256}, data}, square = {VR_F32, 3, {3, 8, 7}, data}, none = {VR_F32, 1, {32}, NULL};
+    vr_tensor odd = {VR_Q4_K, 2, {1, 255}, data}, square = {VR_F32, 3, {3, 8, 7}, data}, none = {VR_F32, 1, {32}, NULL};
     use(b, kernels, 2);
     expect_failure(b, vr_linear(&b->run, &x, &w, NULL), VRWKV_ERR_SHAPE, "linear: w is [8, 31], expected [outputs, 32]");
-    expect_failure(b, vr_linear(&b->run, &x, &odd, NULL), VRWKV_ERR_UNSUPPORTED, "linear: w is q4_k [1, 256]");
+    expect_failure(b, vr_linear(&b->run, &x, &odd, NULL), VRWKV_ERR_SHAPE, "linear: w is q4_k [1, 255]");
     expect_failure(b, vr_linear(&b->run, &x, &x, &v), VRWKV_ERR_SHAPE, "linear: b is f32 [31], expected f32 [4]");
     expect_failure(b, vr_linear(&b->run, &v, &x, NULL), VRWKV_ERR_SHAPE, "linear: x is f32 [31]");
     expect_failure(b, vr_embed(&b->run, &x, (int32_t[]){4}, 1), VRWKV_ERR_ARGUMENT, "embed: token id 4, expected 0 to 3");
     expect_failure(b, vr_embed(&b->run, &x, (int32_t[]){-200}, 1), VRWKV_ERR_ARGUMENT, "token id -200");
     expect_failure(b, vr_lora(&b->run, &x, &x, VR_ACT_TANH, &x), VRWKV_ERR_SHAPE, "lora: w1 is [4, 32]");
-    expect_failure(b, vr_activate(&b->run, &odd, VR_ACT_SILU), VRWKV_ERR_SHAPE, "activate: x is q4_k [1, 256]");
+    expect_failure(b, vr_activate(&b->run, &odd, VR_ACT_SILU), VRWKV_ERR_SHAPE, "activate: x is q4_k [1, 255]");
     expect_failure(b, vr_activate(&b->run, &x, (vr_act)99), VRWKV_ERR_ARGUMENT, "activate: function 99");
     expect_failure(b, vr_add(&b->run, &x, &v), VRWKV_ERR_SHAPE, "add: y is f32 [31], expected f32 [4, 32]");
     expect_failure(b, vr_mul(&b->run, &x, &w), VRWKV_ERR_SHAPE, "mul: y is f32 [8, 31]");

@@ -3,6 +3,7 @@
  * that are refused by name. The numbers themselves are the reference cases' matter. */
 #include "vl/convert.h"
 #include "vl/internal.h"
+#include "vl/shapes.h"
 #include "base/half.h"
 
 #include <math.h>
@@ -15,11 +16,16 @@
 
 #include <cmocka.h>
 
-#define V5 "{\"rwkv\":\"x052\",\"n_layer\":3,\"n_embd\":48,\"dim_att\":48,\"dim_ffn\":160,\"head_size\":16,\"vocab_size\":65"
-#define V6 "{\"rwkv\":\"x060\",\"n_layer\":3,\"n_embd\":48,\"dim_att\":48,\"dim_ffn\":160,\"head_size\":16,\"vocab_size\":65,\"rank_mix\":5,\"rank_decay\":7"
-#define V7 "{\"rwkv\":\"x070\",\"n_layer\":3,\"n_embd\":48,\"dim_att\":48,\"dim_ffn\":192,\"head_size\":16,\"vocab_size\":65,\"rank_decay\":5,\"rank_iclr\":7,\"rank_value\":9,\"rank_gate\":11"
-#define V7_ONE_LAYER "{\"rwkv\":\"x070\",\"n_layer\":1,\"n_embd\":48,\"dim_att\":48,\"dim_ffn\":192,\"head_size\":16,\"vocab_size\":65,\"rank_decay\":5,\"rank_iclr\":7,\"rank_gate\":11"
-static const char *const versions[] = {V5 "}", V6 "}", V7 "}", V7_ONE_LAYER "}"};
+#define SIZES(rwkv, n_layer, dim_ffn)                                                                                  \
+    "{\"rwkv\":\"" rwkv "\",\"n_layer\":" #n_layer ",\"n_embd\":48,\"dim_att\":48,\"dim_ffn\":" #dim_ffn                   \
+    ",\"head_size\":16,\"vocab_size\":65"
+#define RANKS7 ",\"rank_decay\":5,\"rank_iclr\":7,\"rank_gate\":11"
+static const char *const versions[] = {
+    SIZES("x052", 3, 160) "}",
+    SIZES("x060", 3, 160) ",\"rank_mix\":5,\"rank_decay\":7}",
+    SIZES("x070", 3, 192) RANKS7 ",\"rank_value\":9}",
+    SIZES("x070", 1, 192) RANKS7 "}", /* layer 0 alone, which has no value mixing */
+};
 
 enum { N_VOCAB = 65, N_IDS = 23 };
 
@@ -80,7 +86,8 @@ static void put(void *user, const char *name, const vr_row *row, int ndim, const
         values[i] = row->kind == VR_VEC ? 0.05f + 0.9f * u : scale * (2 * u - 1);
         half[i] = vr_f32_bf16(values[i]);
     }
-    OK(w->type == VR_F32 ? vr_save_put(w->save, values, (size_t)n * 4, &err) : vr_save_put(w->save, half, (size_t)n * 2, &err));
+    bool wide = w->type == VR_F32;
+    OK(vr_save_put(w->save, wide ? (const void *)values : half, (size_t)n * (wide ? 4 : 2), &err));
     free(values);
     free(half);
 }
@@ -142,17 +149,40 @@ static void keys_and_shapes_tell_the_version(void **unused) {
 static void a_missing_rank_is_named(void **unused) {
     (void)unused;
     vr_config config;
-    const char *without = "{\"rwkv\":\"x070\",\"n_layer\":2,\"n_embd\":48,\"dim_att\":48,\"dim_ffn\":192,\"head_size\":16,"
-                          "\"vocab_size\":65,\"rank_decay\":5,\"rank_iclr\":7,\"rank_gate\":11}";
+    const char *without = SIZES("x070", 2, 192) RANKS7 "}";
     assert_int_equal(vr_config_parse(&config, without, strlen(without), &err), VRWKV_ERR_FORMAT);
     assert_non_null(strstr(err.message, "blocks.1.att.v1"));
+}
+
+static void released_shapes_are_complete(void **unused) {
+    (void)unused;
+    static const struct { const char *name; double parameters; } sizes[] = {
+        {"v6-1b6", 1.6e9}, {"v6-3b", 3.1e9}, {"v6-7b", 7.6e9}, {"v7-0b1", 0.19e9}, {"v7-0b4", 0.45e9}, {"v7-1b5", 1.53e9}};
+    for (size_t s = 0; s < VR_COUNT(sizes); s++) {
+        const vr_shape *shape = vr_shape_find(sizes[s].name);
+        vr_config config;
+        vr_part parts[VR_MAX_PARTS];
+        double parameters = 0;
+        assert_non_null(shape);
+        OK(vr_config_parse(&config, shape->config, strlen(shape->config), &err));
+        int n = vr_config_parts(&config, parts);
+        for (int p = 0; p < n; p++)
+            for (int layer = 0; strcmp(parts[p].name, "rwkv") == 0 && layer < parts[p].repeat; layer++)
+                for (int r = 0; r < parts[p].n_rows; r++) {
+                    int64_t count = 0, dims[VR_MAX_DIMS];
+                    vr_shape_count(vr_part_shape(&parts[p], &parts[p].rows[r], layer, dims), dims, &count);
+                    parameters += vr_row_exists(&parts[p].rows[r], layer) ? (double)count : 0;
+                }
+        if (fabs(parameters / sizes[s].parameters - 1) > 0.02) fail_msg("%s has %.4g parameters", sizes[s].name, parameters);
+    }
+    assert_null(vr_shape_find("v8"));
 }
 
 static void conversions_keep_the_answers(void **unused) {
     (void)unused;
     static const struct { const char *ending; vr_dtype type; bool keep; double bound; } targets[] = {
-        {".gguf", VR_F32, true, 0}, {".gguf", VR_F32, false, 1e-6}, {".pth", VR_F32, true, 0}, {".safetensors", VR_F32, true, 0},
-        {".gguf", VR_F16, false, 1e-2},
+        {".gguf", VR_F32, true, 0},        {".gguf", VR_F32, false, 1e-6}, {".pth", VR_F32, true, 0},
+        {".safetensors", VR_F32, true, 0}, {".gguf", VR_F16, false, 1e-2},
     };
     for (size_t v = 0; v < VR_COUNT(versions); v++) {
         char source[64], target[64];
@@ -169,7 +199,8 @@ static void conversions_keep_the_answers(void **unused) {
             vrwkv_context *again = new_context(other);
             OK(vrwkv_feed(again, ids, N_IDS, NULL, 0, &err));
             double worst = 0;
-            for (int i = 0; i < N_VOCAB; i++) worst = fmax(worst, fabs((double)again->logits[i] - (double)context->logits[i]));
+            for (int i = 0; i < N_VOCAB; i++)
+                worst = fmax(worst, fabs((double)again->logits[i] - (double)context->logits[i]));
             if (!(worst <= targets[t].bound)) fail_msg("%s to %s: logits differ by %g", model->info.rwkv, target, worst);
             vrwkv_context_free(again);
             vrwkv_model_close(other);
@@ -189,7 +220,8 @@ static void every_way_of_reading_is_the_same(void **unused) {
         for (int threads = 1; threads <= 3; threads += 2) {
             char path[64];
             vrwkv_model *model = random_model(versions[v], threads);
-            vrwkv_context *whole = new_context(model), *chunks = new_context(model), *two[] = {new_context(model), new_context(model)};
+            vrwkv_context *whole = new_context(model), *chunks = new_context(model);
+            vrwkv_context *two[] = {new_context(model), new_context(model)};
             OK(vrwkv_feed(whole, ids, N_IDS, NULL, 0, &err));
             for (size_t i = 0, at = 0; i < VR_COUNT(cuts); at = cuts[i++]) {
                 OK(vrwkv_feed(chunks, ids + at, cuts[i] - at, NULL, 0, &err));
@@ -240,7 +272,8 @@ static vr_tensor *scan_by_hand(vr_run *run, const vr_rwkv *lm, vr_tensor *x, flo
     vr_pass pass = {.spans = &span, .states = states, .n = 1};
     vr_tensor *first = NULL;
     int64_t per_layer = vr_rwkv_state_floats(lm->arch, &lm->dims);
-    for (int i = 0; i < ROWS; i++) order[i] = i >= START && i < START + SCANNED ? 2 * START + SCANNED - 1 - i : i; /* its own inverse */
+    for (int i = 0; i < ROWS; i++) order[i] = i; /* its own inverse */
+    for (int i = 0; i < SCANNED; i++) order[START + i] = START + SCANNED - 1 - i;
     x = vr_layer_norm(run, x, &lm->ln0_w, &lm->ln0_b, lm->dims.norm_eps);
     for (int layer = 0; layer < lm->dims.n_layer; layer++) {
         states[0] = state + layer * per_layer;
@@ -278,7 +311,9 @@ static void a_scan_takes_along_what_layer_0_left(void **unused) {
 /* ---- initial states ---- */
 
 /* layers of [heads, N, N], values that tell their place: f16 and bf16 hold them exactly. */
-static float place_value(int layer, int64_t h, int64_t i, int64_t j) { return (float)(layer * 3 + h) + (float)(i * 16 + j) / 64.0f; }
+static float place_value(int layer, int64_t h, int64_t i, int64_t j) {
+    return (float)(layer * 3 + h) + (float)(i * 16 + j) / 64.0f;
+}
 
 static const char *write_states(char *path, const char *ending, int n_layer, vr_dtype type, int64_t heads, int64_t N) {
     vr_save *save;
@@ -384,7 +419,8 @@ static void other_versions_are_refused_by_name(void **unused) {
         vr_save *save;
         vrwkv_model *model = NULL;
         OK(vr_save_open(&save, temporary(path, ".pth"), &err));
-        for (int k = 0; k < 4 && files[f].keys[k]; k++) OK(vr_save_declare(save, files[f].keys[k], VR_F32, 2, files[f].decay, &err));
+        for (int k = 0; k < 4 && files[f].keys[k]; k++)
+            OK(vr_save_declare(save, files[f].keys[k], VR_F32, 2, files[f].decay, &err));
         for (int k = 0; k < 4 && files[f].keys[k]; k++)
             OK(vr_save_put(save, zeros, (size_t)(files[f].decay[0] * files[f].decay[1]) * 4, &err));
         OK(vr_save_commit(save, &err));
@@ -400,6 +436,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_and_shapes_tell_the_version),
         cmocka_unit_test(a_missing_rank_is_named),
+        cmocka_unit_test(released_shapes_are_complete),
         cmocka_unit_test(conversions_keep_the_answers),
         cmocka_unit_test(every_way_of_reading_is_the_same),
         cmocka_unit_test(a_snapshot_fits_its_model_alone),

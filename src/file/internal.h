@@ -100,10 +100,6 @@ extern const vr_format vr_format_pth, vr_format_safetensors, vr_format_index, vr
 
 const vr_format *vr_format_of(vr_file_kind kind); /* that writes this kind; NULL: none */
 
-/* The same as vr_weights_open for bytes in memory, which must outlive the weights. */
-vr_status vr_weights_open_memory(vr_weights **out, const void *data, size_t size, const vr_weights_options *options,
-                                 vr_error *err);
-
 /* Appends a tensor after checking name and shape; the item's offset and view are the caller's to fill
  * and to check against the file. The pointer is valid until the next call. */
 vr_status vr_item_add(vr_weights *weights, const void *name, size_t name_bytes, vr_dtype dtype, int ndim,

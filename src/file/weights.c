@@ -96,9 +96,42 @@ static vr_status index_names(vr_weights *weights, vr_error *err) {
     return VRWKV_OK;
 }
 
+/* Training tools put the name of their wrapper in front of every key: it is left away, where every key has it. */
+static void drop_wrappers(vr_weights *weights) {
+    static const char *const wrappers[] = {"module.", "_forward_module.", "_orig_mod."};
+    for (size_t w = 0; w < VR_COUNT(wrappers); w++) {
+        size_t n = strlen(wrappers[w]), with = 0;
+        while (with < weights->n_items && strncmp(item_name(weights->items, with), wrappers[w], n) == 0 &&
+               item_name(weights->items, with)[n])
+            with++;
+        if (with < weights->n_items) continue;
+        for (size_t i = 0; i < with; i++) {
+            char *name = (char *)weights->items[i].entry.name;
+            memmove(name, name + n, strlen(name + n) + 1);
+        }
+    }
+}
+
+vr_status vr_weights_rename(vr_weights *weights, const char *strip, const char *prefix, vr_error *err) {
+    size_t n = strlen(strip), lead = strlen(prefix);
+    for (size_t i = 0; i < weights->n_items; i++) {
+        const char *old = item_name(weights->items, i), *rest = strncmp(old, strip, n) == 0 ? old + n : old;
+        char *name = vr_alloc(lead + strlen(rest) + 1, 1);
+        if (!name) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+        memcpy(name, prefix, lead);
+        memcpy(name + lead, rest, strlen(rest) + 1);
+        free((char *)old);
+        weights->items[i].entry.name = name;
+    }
+    free(weights->by_name);
+    free(weights->by_key);
+    return index_names(weights, err);
+}
+
 static vr_status complete(vr_weights *weights, vr_weights **out, vr_error *err) {
     vr_status status = detect(weights, err);
     if (status == VRWKV_OK) status = weights->format->open(weights, err);
+    if (status == VRWKV_OK && weights->format->kind != VR_FILE_GGUF) drop_wrappers(weights);
     if (status == VRWKV_OK) status = index_names(weights, err);
     if (status == VRWKV_OK)
         *out = weights;

@@ -13,7 +13,7 @@
 typedef struct vr_weights vr_weights;
 
 typedef struct vr_entry {
-    const char *name; /* UTF-8; the weights' */
+    const char *name; /* UTF-8, the weights'; without "module." and its like where all names begin so */
     vr_dtype dtype;
     int ndim;         /* outermost axis first in every format (GGUF stores them reversed) */
     int64_t shape[VR_MAX_DIMS];
@@ -27,6 +27,12 @@ typedef struct vr_weights_options {
 } vr_weights_options;
 
 vr_status vr_weights_open(vr_weights **out, const char *path, const vr_weights_options *options, vr_error *err);
+/* A whole file in memory, the caller's, which must outlive the weights. */
+vr_status vr_weights_open_memory(vr_weights **out, const void *data, size_t size, const vr_weights_options *options,
+                                 vr_error *err);
+/* Every name becomes prefix + name, without `strip` where it begins so; before anybody else knows the
+ * weights: entries' names move. */
+vr_status vr_weights_rename(vr_weights *weights, const char *strip, const char *prefix, vr_error *err);
 void vr_weights_close(vr_weights *weights); /* NULL is fine */
 vr_file_kind vr_weights_kind(const vr_weights *weights);
 const char *vr_weights_path(const vr_weights *weights);

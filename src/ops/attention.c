@@ -58,7 +58,8 @@ static void attend_block(void *data, int64_t chunk, int thread) {
     for (int64_t t = 0; job->rel_h && t < n; t++)
         add_relative(job, scores + t * job->stride, job->q + at + t * C, first + t, terms);
     for (int64_t t = 0; t < n; t++) job->kernels->softmax(scores + t * job->stride, S);
-    job->kernels->gemm(job->y + at, C, scores, job->stride, job->values + head * N * job->stride, job->stride, NULL, n, N, S);
+    job->kernels->gemm(job->y + at, C, scores, job->stride, job->values + head * N * job->stride, job->stride, NULL, n, N,
+                       S);
 }
 
 static bool compute(vr_run *run, attention_job *job) {
@@ -76,7 +77,8 @@ static bool compute(vr_run *run, attention_job *job) {
 }
 
 static bool inputs_fit(vr_run *run, const char *op, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads) {
-    if (!vr_op_is_rows(run, op, "q", q) || !vr_op_is_like(run, op, "k", k, q) || !vr_op_is_like(run, op, "v", v, q)) return false;
+    if (!vr_op_is_rows(run, op, "q", q) || !vr_op_is_like(run, op, "k", k, q) || !vr_op_is_like(run, op, "v", v, q))
+        return false;
     if (heads >= 1 && q->shape[1] % heads == 0) return true;
     vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: %d heads of %lld channels, expected a divisor", op, heads, (long long)q->shape[1]);
     return false;
@@ -104,13 +106,15 @@ static bool table_fits(vr_run *run, const char *name, const vr_tensor *table, in
     if (!vr_op_is_rows(run, "attention_2d", name, table)) return false;
     if (table->shape[0] == 2 * size - 1 && table->shape[1] == N) return true;
     vr_op_fail(run, VRWKV_ERR_SHAPE, "attention_2d: %s is [%lld, %lld], expected [%lld, %lld] for a side of %lld", name,
-               (long long)table->shape[0], (long long)table->shape[1], (long long)(2 * size - 1), (long long)N, (long long)size);
+               (long long)table->shape[0], (long long)table->shape[1], (long long)(2 * size - 1), (long long)N,
+               (long long)size);
     return false;
 }
 
 vr_tensor *vr_attention_2d(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale,
                            vr_grid window, const vr_tensor *rel_h, const vr_tensor *rel_w) {
-    if (!q || !k || !v || !rel_h || !rel_w || !vr_op_start(run) || !inputs_fit(run, "attention_2d", q, k, v, heads)) return NULL;
+    if (!q || !k || !v || !rel_h || !rel_w || !vr_op_start(run) || !inputs_fit(run, "attention_2d", q, k, v, heads))
+        return NULL;
     int64_t T = q->shape[0], N = q->shape[1] / heads;
     if (window.height < 1 || window.width < 1 || window.height > T || window.width > T || T % (window.height * window.width))
         return vr_op_fail(run, VRWKV_ERR_SHAPE, "attention_2d: %lld rows, expected a multiple of windows of %lld x %lld",

@@ -49,8 +49,8 @@ static vr_tensor *new_like(vr_run *run, const char *op, const vr_tensor *x) {
 
 vr_tensor *vr_activate(vr_run *run, const vr_tensor *x, vr_act act) {
     if (!x || !vr_op_start(run)) return NULL;
-    if ((unsigned)act > VR_ACT_DECAY)
-        return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "activate: function %d, expected 0 to %d", (int)act, VR_ACT_DECAY);
+    if ((unsigned)act >= VR_ACT_COUNT)
+        return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "activate: function %d, expected 0 to %d", (int)act, VR_ACT_COUNT - 1);
     vr_tensor *y = new_like(run, "activate", x);
     if (!y) return NULL;
     rows_job job = {.y = y->data, .x = x->data, .T = vr_op_rows(x), .C = vr_op_columns(x), .act = act};

@@ -59,7 +59,8 @@ vr_tensor *vr_window_merge(vr_run *run, const vr_tensor *x, vr_grid grid, int wi
     bool small = grid.height > 0 && grid.width > 0 && grid.height <= x->shape[0] && grid.width <= x->shape[0];
     if (small && !cut_grid(run, "window_merge", grid, window, &windows)) return NULL;
     if (x->shape[0] != windows.rows)
-        return vr_op_fail(run, VRWKV_ERR_SHAPE, "window_merge: x has %lld rows, expected those of a grid of %lld x %lld in windows of %d",
+        return vr_op_fail(run, VRWKV_ERR_SHAPE,
+                          "window_merge: x has %lld rows, expected those of a grid of %lld x %lld in windows of %d",
                           (long long)x->shape[0], (long long)grid.height, (long long)grid.width, window);
     vr_tensor *y = vr_new2(run, grid.height * grid.width, x->shape[1]);
     if (y) each_line(&windows, grid, window, x->shape[1], x->data, y->data, put_line_back);

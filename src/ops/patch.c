@@ -9,7 +9,8 @@ static bool shapes_fit(vr_run *run, const vr_tensor *pixels, const vr_tensor *w)
     if (pixels->dtype == VR_F32 && pixels->ndim == 3 && pixels->data && w->ndim == 4 && w->shape[1] == pixels->shape[0] &&
         w->shape[2] == w->shape[3] && w->shape[2] > 0)
         return true;
-    vr_op_fail(run, VRWKV_ERR_SHAPE, "patch_embed: pixels are %s %s and w is %s, expected f32 [3, height, width] and [C, 3, P, P]",
+    vr_op_fail(run, VRWKV_ERR_SHAPE,
+               "patch_embed: pixels are %s %s and w is %s, expected f32 [3, height, width] and [C, 3, P, P]",
                vr_dtype_of(pixels->dtype)->name, vr_shape_text(pixels->ndim, pixels->shape, text1, sizeof text1),
                vr_shape_text(w->ndim, w->shape, text2, sizeof text2));
     return false;
@@ -17,11 +18,12 @@ static bool shapes_fit(vr_run *run, const vr_tensor *pixels, const vr_tensor *w)
 
 static void cut_patches(float *rows, const vr_tensor *pixels, int64_t P) {
     int64_t channels = pixels->shape[0], height = pixels->shape[1], width = pixels->shape[2];
+    const float *from = pixels->data;
     for (int64_t py = 0; py < height / P; py++)
         for (int64_t px = 0; px < width / P; px++)
             for (int64_t c = 0; c < channels; c++)
                 for (int64_t y = 0; y < P; y++, rows += P)
-                    memcpy(rows, (const float *)pixels->data + (c * height + py * P + y) * width + px * P, (size_t)P * sizeof(float));
+                    memcpy(rows, from + (c * height + py * P + y) * width + px * P, (size_t)P * sizeof(float));
 }
 
 vr_tensor *vr_patch_embed(vr_run *run, const vr_tensor *pixels, const vr_tensor *w, const vr_tensor *b) {

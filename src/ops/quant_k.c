@@ -70,82 +70,133 @@ static void decode_q5_k(float *out, const void *in, int64_t n) {
     for (int64_t i = 0; i < n; i += SUPER, block += Q5_BYTES) decode_offset(out + i, block, block + Q5_Q, block + Q5_HIGH);
 }
 
+/* Sums run in LANES parts, each in order, added at the end: a form that compilers turn into vectors, and
+ * that gives the same bits whether they do or not. */
+enum { LANES = 8 };
+typedef struct lanes { float at[LANES]; } lanes;
+
+static inline float total(const lanes *sum) {
+    const float *s = sum->at;
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
 /* The whole number nearest to x, limited; NaN gives low. Comparisons first: no other value may reach the
  * conversion. */
 static inline int nearest(float x, int low, int high) {
     x = x > (float)low ? x : (float)low;
     x = x < (float)high ? x : (float)high;
-    return (int)(x + (x < 0.0f ? -0.5f : 0.5f));
+    return (int)(x - (float)low + 0.5f) + low;
 }
 
-/* n x to scale*q + low with q in 0..levels and low <= 0, so that sum w*(x - scale*q - low)^2 is small.
- * Constant sub-blocks: all q are 0 or all are levels. */
-static void fit_offset(const float *x, const float *w, int n, int levels, float *scale, float *low) {
+/* The super-block's factor as a half float; not 0 where the value is not: whole scales make up for what
+ * is lost by the smallest half float. */
+static float store_factor(unsigned char *at, float value) {
+    const float smallest = 0x1p-24f;
+    if (fabsf(value) < smallest && value != 0.0f) value = copysignf(smallest, value);
+    vr_store_f16(at, value);
+    return vr_load_f16(at);
+}
+
+typedef struct fit {
+    float scale, low; /* x = scale*q + low */
+} fit;
+
+/* The weighted least squares for the q that this inverse scale assigns; low <= 0, for a min is subtracted.
+ * Returns the error that is left, infinite where nothing can be fitted. */
+static float try_offset(const float *x, const float *w, int levels, float lowest, float inverse, fit *out) {
+    lanes w0 = {{0}}, wx = {{0}}, wq = {{0}}, wqq = {{0}}, wqx = {{0}}, error = {{0}};
+    float q[32];
+    for (int i = 0; i < 32; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            float a = x[i + l], b = w[i + l], c = (float)nearest((a - lowest) * inverse, 0, levels);
+            q[i + l] = c;
+            w0.at[l] += b;
+            wx.at[l] += b * a;
+            wq.at[l] += b * c;
+            wqq.at[l] += b * c * c;
+            wqx.at[l] += b * c * a;
+        }
+    float sw = total(&w0), sx = total(&wx), sq = total(&wq), sqq = total(&wqq), sqx = total(&wqx);
+    float determinant = sw * sqq - sq * sq;
+    if (!(determinant > 0.0f)) return INFINITY;
+    out->scale = (sw * sqx - sq * sx) / determinant;
+    out->low = (sqq * sx - sq * sqx) / determinant;
+    if (out->low > 0.0f) *out = (fit){sqx / sqq, 0.0f};
+    for (int i = 0; i < 32; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            float off = x[i + l] - out->scale * q[i + l] - out->low;
+            error.at[l] += w[i + l] * off * off;
+        }
+    return total(&error);
+}
+
+/* 32 x to scale*q + low with q in 0..levels. Constant sub-blocks: all q are 0, or all are levels. */
+static fit fit_offset(const float *x, const float *w, int levels) {
     enum { STEPS = 20 };
-    float lowest = 0.0f, highest = x[0], sum_w = 0.0f, sum_x = 0.0f, best = INFINITY;
-    for (int i = 0; i < n; i++) {
+    float lowest = 0.0f, highest = x[0], best = INFINITY;
+    for (int i = 0; i < 32; i++) {
         lowest = x[i] < lowest ? x[i] : lowest;
         highest = x[i] > highest ? x[i] : highest;
-        sum_w += w[i];
-        sum_x += w[i] * x[i];
     }
-    *low = lowest;
-    *scale = highest > lowest ? (highest - lowest) / (float)levels : 0.0f;
-    if (!(highest > lowest)) return;
-    for (int step = 0; step <= STEPS; step++) {
+    fit found = {highest > lowest ? (highest - lowest) / (float)levels : 0.0f, lowest}, trial = {0.0f, 0.0f};
+    for (int step = 0; highest > lowest && step <= STEPS; step++) {
         float inverse = ((float)levels - 1.0f + 0.1f * (float)step) / (highest - lowest);
-        float sum_q = 0.0f, sum_qq = 0.0f, sum_qx = 0.0f, error = 0.0f, s, l;
-        int q[32];
-        for (int i = 0; i < n; i++) {
-            q[i] = nearest((x[i] - lowest) * inverse, 0, levels);
-            float wq = w[i] * (float)q[i];
-            sum_q += wq;
-            sum_qq += wq * (float)q[i];
-            sum_qx += wq * x[i];
-        }
-        float determinant = sum_w * sum_qq - sum_q * sum_q;
-        if (!(determinant > 0.0f)) continue;
-        s = (sum_w * sum_qx - sum_q * sum_x) / determinant;
-        l = (sum_qq * sum_x - sum_q * sum_qx) / determinant;
-        if (l > 0.0f) { /* a min is subtracted, never added */
-            l = 0.0f;
-            s = sum_qx / sum_qq;
-        }
-        for (int i = 0; i < n; i++) {
-            float off = x[i] - s * (float)q[i] - l;
-            error += w[i] * off * off;
-        }
-        if (error < best) best = error, *scale = s, *low = l;
+        float error = try_offset(x, w, levels, lowest, inverse, &trial);
+        if (error < best) best = error, found = trial;
     }
+    return found;
 }
 
 /* The sub-blocks' weights: elements of large magnitude count more, none counts nothing. */
-static void weigh(const float *x, int n, float *w) {
-    float squares = 0.0f;
-    for (int i = 0; i < n; i++) squares += x[i] * x[i];
-    float typical = sqrtf(squares / (float)n);
-    for (int i = 0; i < n; i++) w[i] = typical + fabsf(x[i]);
+static void weigh(const float *x, float *w) {
+    lanes squares = {{0}};
+    for (int i = 0; i < 32; i += LANES)
+        for (int l = 0; l < LANES; l++) squares.at[l] += x[i + l] * x[i + l];
+    float typical = sqrtf(total(&squares) / 32.0f);
+    for (int i = 0; i < 32; i++) w[i] = typical + fabsf(x[i]);
+}
+
+/* q of one sub-block for a step and an offset that are really there; the weighted error. */
+static float assign(const float *x, const float *w, int levels, float step, float offset, int *q) {
+    float inverse = step > 0.0f ? 1.0f / step : 0.0f;
+    lanes error = {{0}};
+    for (int i = 0; i < 32; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            int value = nearest((x[i + l] + offset) * inverse, 0, levels);
+            float off = x[i + l] - (step * (float)value - offset);
+            q[i + l] = value;
+            error.at[l] += w[i + l] * off * off;
+        }
+    return total(&error);
+}
+
+/* Scale and min of one sub-block: of the whole numbers around the fitted ones, the pair of the least error. */
+static void choose(const float *x, const float *w, int levels, float d, float dmin, const fit *fitted, int *scale, int *min, int *q) {
+    int s0 = d > 0.0f ? nearest(fitted->scale / d, 0, 63) : 0, m0 = dmin > 0.0f ? nearest(-fitted->low / dmin, 0, 63) : 0;
+    float best = INFINITY;
+    *scale = s0;
+    *min = m0;
+    for (int s = s0 > 0 ? s0 - 1 : 0; s <= s0 + 1 && s < 64; s++)
+        for (int m = m0 > 0 ? m0 - 1 : 0; m <= m0 + 1 && m < 64; m++) {
+            float error = assign(x, w, levels, d * (float)s, dmin * (float)m, q);
+            if (error < best) best = error, *scale = s, *min = m;
+        }
+    assign(x, w, levels, d * (float)*scale, dmin * (float)*min, q);
 }
 
 /* d, dmin and scales of a super-block to its head; q[256] in 0..levels. */
 static void encode_offset(unsigned char *head, const float *x, int levels, int *q) {
-    float scale[8], low[8], most = 0.0f, deepest = 0.0f, w[32];
+    float most = 0.0f, deepest = 0.0f, w[SUPER];
     int scales[8], mins[8];
+    fit fits[8];
     for (int j = 0; j < 8; j++) {
-        weigh(x + 32 * j, 32, w);
-        fit_offset(x + 32 * j, w, 32, levels, &scale[j], &low[j]);
-        most = scale[j] > most ? scale[j] : most;
-        deepest = -low[j] > deepest ? -low[j] : deepest;
+        weigh(x + 32 * j, w + 32 * j);
+        fits[j] = fit_offset(x + 32 * j, w + 32 * j, levels);
+        most = fits[j].scale > most ? fits[j].scale : most;
+        deepest = -fits[j].low > deepest ? -fits[j].low : deepest;
     }
-    vr_store_f16(head, most / 63.0f);
-    vr_store_f16(head + 2, deepest / 63.0f);
-    float d = vr_load_f16(head), dmin = vr_load_f16(head + 2);
-    for (int j = 0; j < 8; j++) {
-        scales[j] = d > 0.0f ? nearest(scale[j] / d, 0, 63) : 0;
-        mins[j] = dmin > 0.0f ? nearest(-low[j] / dmin, 0, 63) : 0;
-        float step = d * (float)scales[j], inverse = step > 0.0f ? 1.0f / step : 0.0f, offset = dmin * (float)mins[j];
-        for (int i = 0; i < 32; i++) q[32 * j + i] = nearest((x[32 * j + i] + offset) * inverse, 0, levels);
-    }
+    float d = store_factor(head, most / 63.0f), dmin = store_factor(head + 2, deepest / 63.0f);
+    for (int j = 0; j < 8; j++) choose(x + 32 * j, w + 32 * j, levels, d, dmin, &fits[j], &scales[j], &mins[j], q + 32 * j);
     pack_scales(head + 4, scales, mins);
 }
 
@@ -197,25 +248,32 @@ static void decode_q6_k(float *out, const void *in, int64_t n) {
     }
 }
 
+/* For q of 16 x: x^2-weighted sums of q*q and q*x. */
+static void sums_of(const float *x, float inverse, float *qq, float *qx) {
+    lanes sum_qq = {{0}}, sum_qx = {{0}};
+    for (int i = 0; i < 16; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            float a = x[i + l], q = (float)nearest(a * inverse, -32, 31), wq = a * a * q;
+            sum_qq.at[l] += wq * q;
+            sum_qx.at[l] += wq * a;
+        }
+    *qq = total(&sum_qq);
+    *qx = total(&sum_qx);
+}
+
 /* 16 x to scale*q with q in -32..31, so that sum x^2*(x - scale*q)^2 is small. For given q the best scale
  * is sum(wxq)/sum(wqq), which takes sum(wxq)^2/sum(wqq) off the error. */
 static float fit_scale(const float *x) {
     enum { STEPS = 18 };
-    float largest = 0.0f, best = 0.0f, scale = 0.0f;
+    float largest = 0.0f, best = 0.0f, qq, qx;
     for (int i = 0; i < 16; i++)
         if (fabsf(x[i]) > fabsf(largest)) largest = x[i];
-    if (largest == 0.0f) return 0.0f;
-    scale = largest / -32.0f;
-    for (int step = 0; step <= STEPS; step++) {
-        float inverse = -(31.1f + 0.1f * (float)step) / largest, sum_qq = 0.0f, sum_qx = 0.0f;
-        for (int i = 0; i < 16; i++) {
-            float q = (float)nearest(x[i] * inverse, -32, 31), wq = x[i] * x[i] * q;
-            sum_qq += wq * q;
-            sum_qx += wq * x[i];
-        }
-        if (sum_qx * sum_qx > best * sum_qq) {
-            best = sum_qx * sum_qx / sum_qq;
-            scale = sum_qx / sum_qq;
+    float scale = largest / -32.0f; /* -32 is the longer end */
+    for (int step = 0; largest != 0.0f && step <= STEPS; step++) {
+        sums_of(x, -(31.1f + 0.1f * (float)step) / largest, &qq, &qx);
+        if (qx * qx > best * qq) {
+            best = qx * qx / qq;
+            scale = qx / qq;
         }
     }
     return scale;
@@ -229,8 +287,7 @@ static void encode_q6_k(void *out, const float *in, int64_t n) {
             scale[j] = fit_scale(in + i + 16 * j);
             if (fabsf(scale[j]) > fabsf(largest)) largest = scale[j];
         }
-        vr_store_f16(block + Q6_D, largest / -128.0f); /* -128 is the longer end of the scales' range */
-        float d = vr_load_f16(block + Q6_D);
+        float d = store_factor(block + Q6_D, largest / -128.0f); /* -128 is the longer end of the scales' range */
         memset(block, 0, Q6_SCALES);
         for (int j = 0; j < 16; j++) {
             int h = j / 8, g = j / 2 % 4, first = 16 * (j % 2), whole = d != 0.0f ? nearest(scale[j] / d, -128, 127) : 0;

@@ -34,8 +34,9 @@ vr_tensor *vr_concat_columns(vr_run *run, const vr_tensor *const *parts, int n) 
     vr_tensor *y = vr_new2(run, T, C);
     for (int i = 0; y && i < n; at += parts[i++]->shape[1]) {
         int64_t columns = parts[i]->shape[1];
+        const float *from = parts[i]->data;
         for (int64_t t = 0; t < T; t++)
-            memcpy((float *)y->data + t * C + at, (const float *)parts[i]->data + t * columns, (size_t)columns * sizeof(float));
+            memcpy((float *)y->data + t * C + at, from + t * columns, (size_t)columns * sizeof(float));
     }
     return y;
 }

@@ -38,12 +38,13 @@ void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims
     dims->size['V' - 'A'] = from->n_vocab;
     dims->size['N' - 'A'] = from->head_size;
     dims->size['H' - 'A'] = from->head_size ? from->dim_att / from->head_size : 0;
-    arch->shape_letters(dims, from);
+    if (arch->shape_letters) arch->shape_letters(dims, from);
 }
 
 const vr_state_part vr_rwkv_state[VR_RWKV_STATE_PARTS] = {{"att_shift", "D"}, {"ffn_shift", "D"}, {"wkv", "H,N,N"}};
 
-int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset, int64_t shape[VR_MAX_DIMS]) {
+int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset,
+                        int64_t shape[VR_MAX_DIMS]) {
     vr_dims letters = {{0}};
     int ndim = 0;
     int64_t count = 0;
@@ -58,7 +59,7 @@ int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int 
 }
 
 int64_t vr_rwkv_state_floats(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims) {
-    int64_t offset, count, shape[VR_MAX_DIMS];
+    int64_t offset, count = 0, shape[VR_MAX_DIMS];
     int ndim = vr_rwkv_state_shape(arch, dims, arch->n_state - 1, &offset, shape);
     vr_shape_count(ndim, shape, &count);
     return offset + count;
@@ -140,8 +141,10 @@ static vr_tensor *unpermute(vr_run *run, const vr_tensor *x, const int32_t *orde
 
 /* ---- the pass ---- */
 
-/* One block, its rows in the scan's order: x and what layer 0 leaves for the others come and go in natural order. */
-static vr_tensor *scanned_block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, vr_pass *pass, const int32_t *order) {
+/* One block, its rows in the scan's order (NULL: natural): x and what layer 0 leaves for the others come
+ * and go in natural order. */
+static vr_tensor *scanned_block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, vr_pass *pass,
+                                const int32_t *order) {
     vr_tensor *kept = pass->value_first;
     if (order) x = vr_permute_rows(run, x, order);
     if (order && kept) pass->value_first = vr_permute_rows(run, kept, order);

@@ -51,7 +51,7 @@ struct vr_rwkv_arch {
     size_t layer_size;
     const vr_row *rows; /* of one layer */
     int n_rows;
-    void (*shape_letters)(vr_dims *dims, const vr_rwkv_dims *from); /* further letters for `rows` */
+    void (*shape_letters)(vr_dims *dims, const vr_rwkv_dims *from); /* further letters for `rows`; NULL: none */
     const vr_state_part *state; /* of one layer */
     int n_state;
     bool wkv_by_key;     /* the state's `wkv` is [H, key, value], not [H, value, key] */
@@ -75,7 +75,8 @@ void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims
 extern const vr_state_part vr_rwkv_state[VR_RWKV_STATE_PARTS];
 int64_t vr_rwkv_state_floats(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims); /* of one layer */
 /* Shape of part `index`, how many sizes; *offset: where it begins in a layer's state. */
-int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset, int64_t shape[VR_MAX_DIMS]);
+int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset,
+                        int64_t shape[VR_MAX_DIMS]);
 /* A layer's wkv [H,N,N] between the model's own order and [H, value, key], that of state tuning files and
  * reference cases; either way, out of place. */
 void vr_rwkv_turn_wkv(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, float *out, const float *in);

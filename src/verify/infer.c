@@ -141,7 +141,8 @@ static vr_status check_tensor(vr_infer *in, const vr_entry *entry, vr_error *err
     if (status != VRWKV_OK) return vr_fail(err, status, "%s: %s", entry->name, own.message);
     status = thin(in, entry->name, &found, err);
     if (status == VRWKV_OK) status = vr_array_load(&expected, in->item->expect, entry, err);
-    if (status == VRWKV_OK) vr_check_array(in->verify, entry->name, &found, &expected, vr_case_bound_of(in->item, entry, &expected));
+    if (status == VRWKV_OK)
+        vr_check_array(in->verify, entry->name, &found, &expected, vr_case_bound_of(in->item, entry, &expected));
     vr_array_free(&found);
     vr_array_free(&expected);
     return status;

@@ -3,9 +3,12 @@
 
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define HALF_ROUNDING 2e-3f /* of normalised pixels */
 
 typedef struct batch {
     const vr_verify *verify;
@@ -64,6 +67,25 @@ static vr_status slice_pixels(batch *in, const vr_entry *entry, size_t s, vr_err
     return status;
 }
 
+/* Pixels stored as float16 are rounded; the run that made the case had the picture's own. One region of a
+ * picture of the case, as it is or mirrored, that rounds to `stored` replaces it. */
+static bool exact_region(float *stored, const vr_picture *picture, int64_t size) {
+    int64_t plane = size * size, one = 3 * plane;
+    for (int r = 0; r < picture->regions; r++)
+        for (int mirrored = 0; mirrored < 2; mirrored++) {
+            const float *from = picture->pixels[0] + r * one;
+            int64_t i = 0;
+            for (; i < one; i++) {
+                int64_t column = i % size, other = mirrored ? i - column + size - 1 - column : i;
+                if (!(fabsf(stored[i] - from[other]) <= HALF_ROUNDING)) break;
+            }
+            if (i < one) continue;
+            for (i = 0; i < one; i++) stored[i] = from[mirrored ? i - i % size + size - 1 - i % size : i];
+            return true;
+        }
+    return false;
+}
+
 /* `pixels.N` [regions,3,S,S] of sample N alone. */
 static vr_status own_pixels(batch *in, const vr_entry *entry, size_t s, vr_error *err) {
     vr_array own;
@@ -71,6 +93,9 @@ static vr_status own_pixels(batch *in, const vr_entry *entry, size_t s, vr_error
     int64_t size = vr_model_config(in->model)->towers[0].image_size;
     bool fits = own.ndim == 4 && own.shape[0] >= 1 && own.shape[1] == 3 && own.shape[2] == size && own.shape[3] == size;
     in->pictures[s] = (vr_picture){.regions = (int)own.shape[0], .pixels = {own.data}};
+    for (int64_t r = 0; fits && entry->dtype == VR_F16 && r < own.shape[0]; r++)
+        for (size_t other = 0; other < s; other++)
+            if (exact_region(own.data + r * 3 * size * size, &in->pictures[other], size)) break;
     return fits ? VRWKV_OK : vr_fail(err, VRWKV_ERR_SHAPE, "%s: expected [regions, 3, %lld, %lld]", entry->name, (long long)size, (long long)size);
 }
 

@@ -25,8 +25,8 @@ typedef struct text_state {
     vr_trace traces[N_WAYS];
 } text_state;
 
-static vr_status add_part(vr_trace *trace, const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, const char *when, int layer, int part,
-                          const float *state) {
+static vr_status add_part(vr_trace *trace, const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, const char *when,
+                          int layer, int part, const float *state) {
     char name[64];
     int64_t offset, count, shape[VR_MAX_DIMS];
     int ndim = vr_rwkv_state_shape(arch, dims, part, &offset, shape);
@@ -52,12 +52,14 @@ static vr_status add_state(const text_state *in, vr_trace *trace, const char *wh
 }
 
 /* Ids in pieces of the given lengths; NULL: one by one. */
-static vr_status read_ids(const text_state *in, vrwkv_context *context, const int32_t *lengths, size_t n, vr_trace *trace, vr_error *err) {
+static vr_status read_ids(const text_state *in, vrwkv_context *context, const int32_t *lengths, size_t n,
+                          vr_trace *trace, vr_error *err) {
     size_t at = 0;
     vrwkv_set_trace(context, vr_trace_collect, trace);
     for (size_t i = 0; at < in->n && (!lengths || i < n); i++) {
         size_t length = lengths ? (size_t)lengths[i] : 1;
-        VR_TRY(lengths ? vrwkv_feed(context, in->ids + at, length, NULL, 0, err) : vrwkv_decode(&context, 1, in->ids + at, err));
+        VR_TRY(lengths ? vrwkv_feed(context, in->ids + at, length, NULL, 0, err)
+                       : vrwkv_decode(&context, 1, in->ids + at, err));
         at += length;
         if (lengths && n > 1 && i == 0) VR_TRY(add_state(in, trace, "piece0", context));
     }
@@ -75,7 +77,8 @@ static void collect_padded(void *user, const char *name, int ndim, const int64_t
 static vr_status read_padded(const text_state *in, vrwkv_context *context, vr_trace *trace, vr_error *err) {
     int64_t pads = vr_case_int(in->item->json, "pad_left", 0);
     int32_t pad = (int32_t)vr_case_int(in->item->json, "pad_token", 0);
-    if (pads < 0 || pads > 4096) return vr_fail(err, VRWKV_ERR_FORMAT, "pad_left is %lld, expected 0 to 4096", (long long)pads);
+    if (pads < 0 || pads > 4096)
+        return vr_fail(err, VRWKV_ERR_FORMAT, "pad_left is %lld, expected 0 to 4096", (long long)pads);
     for (int64_t i = 0; i < pads; i++) VR_TRY(vrwkv_feed(context, &pad, 1, NULL, 0, err));
     vrwkv_set_trace(context, collect_padded, trace);
     VR_TRY(vrwkv_feed(context, in->ids, in->n, NULL, 0, err));
@@ -103,7 +106,8 @@ static vr_status load(text_state *in, const vr_verify *verify, vr_error *err) {
     VR_TRY(vr_case_ids(json_object_get(in->item->json, "input_ids"), "input_ids", &in->ids, &in->n, err));
     if (json_is_array(pieces)) VR_TRY(vr_case_ids(pieces, "pieces", &in->pieces, &in->n_pieces, err));
     for (size_t i = 0; i < in->n_pieces; i++) {
-        if (in->pieces[i] < 1) return vr_fail(err, VRWKV_ERR_FORMAT, "pieces[%zu] is %d, expected at least 1", i, in->pieces[i]);
+        if (in->pieces[i] < 1)
+            return vr_fail(err, VRWKV_ERR_FORMAT, "pieces[%zu] is %d, expected at least 1", i, in->pieces[i]);
         sum += in->pieces[i];
     }
     if (in->n < 1 || (in->n_pieces && sum != (int64_t)in->n))

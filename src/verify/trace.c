@@ -11,10 +11,12 @@
 typedef struct bound { const char *part; double bound; } bound;
 
 static const bound first_bounds[] = { /* v5, v6 */
-    {"tokens", 0}, {"pixels", 1e-5}, {"vision", 1e-4}, {"image", 2e-4}, {"x", 2e-4}, {"logits", 1e-3}, {"probs", 1e-3},
+    {"tokens", 0}, {"pixels", 1e-5}, {"vision", 1e-4}, {"image", 2e-4},
+    {"x", 2e-4},   {"padded", 2e-4}, {"logits", 1e-3}, {"probs", 1e-3},
 };
 static const bound v7_bounds[] = {
-    {"tokens", 0}, {"pixels", 1e-5}, {"vision", 5e-5}, {"image", 1e-4}, {"x", 1e-4}, {"padded", 1e-4}, {"logits", 1e-4}, {"probs", 1e-4},
+    {"tokens", 0}, {"pixels", 1e-5}, {"vision", 5e-5}, {"image", 1e-4},
+    {"x", 1e-4},   {"padded", 1e-4}, {"logits", 1e-4}, {"probs", 1e-4},
 };
 
 static const struct {
@@ -56,7 +58,8 @@ const vr_array *vr_trace_find(const vr_trace *trace, const char *name) {
     return NULL;
 }
 
-static vr_status append_rows(vr_array *array, const char *name, int ndim, const int64_t *shape, const float *data, vr_error *err) {
+static vr_status append_rows(vr_array *array, const char *name, int ndim, const int64_t *shape, const float *data,
+                             vr_error *err) {
     int64_t old = 0, more = 0;
     bool fits = ndim == array->ndim && ndim > 0;
     for (int i = 1; fits && i < ndim; i++) fits = shape[i] == array->shape[i];
@@ -73,7 +76,8 @@ static vr_status append_rows(vr_array *array, const char *name, int ndim, const 
 
 vr_status vr_trace_add(vr_trace *trace, const char *name, int ndim, const int64_t *shape, const float *data) {
     for (size_t i = 0; i < trace->n; i++)
-        if (strcmp(trace->items[i].name, name) == 0) return append_rows(&trace->items[i].array, name, ndim, shape, data, trace->err);
+        if (strcmp(trace->items[i].name, name) == 0)
+            return append_rows(&trace->items[i].array, name, ndim, shape, data, trace->err);
     VR_TRY(vr_grow(&trace->items, &trace->capacity, trace->n + 1, sizeof *trace->items, trace->err));
     vr_traced *item = &trace->items[trace->n];
     snprintf(item->name, sizeof item->name, "%s", name);

@@ -1,6 +1,6 @@
 /* Reference cases: run what a case describes and compare with what it expects.
  *
- *   vr_verify_path -> walks folders (case.c) -> one runner per kind (infer.c, preprocess.c, lists.c, ...)
+ *   vr_verify_path -> walks folders (case.c) -> one runner per kind (infer.c, tower.c, preprocess.c, lists.c, ...)
  *                  -> vr_check_* (report.c) -> on_check for each expected tensor or value
  *                  -> on_case at the end of each case
  *
@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 /* Bounds that hold in every part; those of the parts' READMEs are in trace.c. */
+#define VR_BOUND_TOWER 5e-5     /* activations and features of a tower alone, absolute */
 #define VR_BOUND_HALF 2e-3      /* expected tensors stored as float16, absolute */
 #define VR_BOUND_DEFAULT 1e-4   /* times the largest absolute value, where a README names none */
 #define VR_BOUND_SAME_STATE 5e-5 /* times the largest absolute logit: any way of reading one prompt */
@@ -69,6 +70,8 @@ vr_status vr_verify_score(vr_verify *verify, const vr_case *item, vr_error *err)
 vr_status vr_verify_normalise(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_rank(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_text_score(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_tower(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_resample(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_preprocess(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_tokenizer(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_prompts(vr_verify *verify, const vr_case *item, vr_error *err);

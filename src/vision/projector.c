@@ -15,7 +15,7 @@ static const vr_row mlp_rows[] = {
 };
 static const vr_row gated_rows[] = {
     MAT("proj.weight", "mm.0.weight", w, "D,C"),
-    MAT("gate.weight", "mm.gate.weight", gate, "D,D"),
+    MAT("gate.weight", "mm.gate.weight", gate, "D,D"), /* of no effect behind "relu" */
     MAT("o_proj.weight", "mm.out.weight", out, "D,D"),
 };
 #undef W
@@ -36,11 +36,17 @@ static vr_tensor *gated(vr_run *run, const vr_projector *p, const vr_tensor *x) 
     return vr_linear(run, gate(run, p, vr_linear(run, x, &p->w, NULL)), &p->out, NULL);
 }
 
-/* The signatures are asked in this order: the last one's is among the second one's keys. */
+/* UHD: o_proj(max(proj x, 0)) */
+static vr_tensor *relu(vr_run *run, const vr_projector *p, const vr_tensor *x) {
+    return vr_linear(run, vr_activate(run, vr_linear(run, x, &p->w, NULL), VR_ACT_RELU), &p->out, NULL);
+}
+
+/* The signatures are asked in this order: the last two's is among mlp's keys. */
 static const vr_projector_arch projectors[] = {
-    {"linear", "weight", linear_rows, VR_COUNT(linear_rows), linear},
-    {"mlp", "ln_v.weight", mlp_rows, VR_COUNT(mlp_rows), mlp},
-    {"gated", "o_proj.weight", gated_rows, VR_COUNT(gated_rows), gated},
+    {"linear", "weight", linear_rows, VR_COUNT(linear_rows), 1, linear},
+    {"mlp", "ln_v.weight", mlp_rows, VR_COUNT(mlp_rows), 1, mlp},
+    {"relu", "o_proj.weight", gated_rows, VR_COUNT(gated_rows), 2, relu},
+    {"gated", "o_proj.weight", gated_rows, VR_COUNT(gated_rows), 1, gated},
 };
 
 const vr_projector_arch *vr_projector_at(int index) { return (size_t)index < VR_COUNT(projectors) ? &projectors[index] : NULL; }

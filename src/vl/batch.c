@@ -35,7 +35,7 @@ static int most_regions(const batch *b) {
 
 /* Before a compressor, samples with fewer regions get zero features in front. */
 static vr_tensor *even_out(vr_run *run, const batch *b, vr_tensor *features, int regions, int most) {
-    if (!features || regions == most || b->model->config.rules->rows == VR_ROWS_POOLED) return features;
+    if (!features || regions == most || !vr_is_compressed(b->model->config.rules->rows)) return features;
     int64_t rows = features->shape[0] / regions;
     return vr_concat_rows(run, vr_zeros2(run, (most - regions) * rows, features->shape[1]), features);
 }
@@ -49,7 +49,7 @@ static void own_names(void *user, const char *name, int ndim, const int64_t *sha
 static vr_status encode_image(batch *b, vr_run *run, int64_t s, const vr_picture *picture, int most) {
     size_t mark = vr_arena_mark(run->arena);
     vr_tensor *x = vr_encode_towers(run, b->model, picture, (int)s, NULL, NULL);
-    bool compressed = b->model->config.rules->rows != VR_ROWS_POOLED;
+    bool compressed = vr_is_compressed(b->model->config.rules->rows);
     x = even_out(run, b, x, picture->regions, most);
     x = vr_project(run, b->model, x, compressed ? most : picture->regions, (int)s, own_names, b);
     VR_TRY(vr_run_status(run));
@@ -114,6 +114,7 @@ static vr_status measure(batch *b, vr_error *err) {
 }
 
 static vr_status measure_rows(batch *b) {
+    b->T = 0;
     for (int64_t s = 0; s < b->n; s++) {
         int64_t rows = vr_pieces_rows(b->model, b->inputs[s].ids, b->inputs[s].n, &b->images[s], 1);
         if (rows > b->T) b->T = rows;

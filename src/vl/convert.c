@@ -1,9 +1,12 @@
 /* convert: walks the rows of the description, tensor by tensor and block by block, so that memory
- * stays small whatever the checkpoint's size. */
+ * stays small whatever the checkpoint's size. With `split` the same walk writes two further files: the
+ * language model as llama.cpp keeps it, and what is left. */
 #include "vl/convert.h"
 #include "base/io.h"
 #include "base/memory.h"
+#include "base/pool.h"
 #include "ops/quant.h"
+#include "vl/fresh.h"
 #include "vl/load.h"
 
 #include <stdarg.h>
@@ -14,17 +17,32 @@
 
 #define MAX_SOURCES 16
 #define BLOCK_ELEMENTS ((int64_t)1 << 20) /* converted at once: 4 MB of f32 */
+#define CHUNK_ELEMENTS ((int64_t)1 << 14) /* of these, by one thread at a time */
 #define FORMAT_VERSION 1
+
+/* A file that is written. */
+typedef struct target {
+    char path[4096];
+    vr_file_kind kind;
+    const vr_layout *layout; /* NULL: checkpoint keys */
+    bool language, vision;   /* which parts go into it */
+} target;
 
 typedef struct job {
     const vr_convert_options *options;
-    vr_weights *files[MAX_SOURCES];
+    vr_weights *files[MAX_SOURCES + VR_MAX_TOWERS + 1]; /* sources, towers, a fresh projector */
+    int n_files;
+    void *fresh; /* the projector's memory */
     vr_config config;
     vr_part parts[VR_MAX_PARTS];
     int n_parts;
-    vr_file_kind kind;
+    vr_vocab *own_vocab;
+    const vr_vocab *vocab; /* NULL: none */
+    vr_pool *pool;
+    const target *target;
     vr_save *save;
     uint64_t done, total;
+    int next_slice; /* that must be declared next, of a fused tensor; 0: any tensor */
     vr_error *err;
 } job;
 
@@ -41,27 +59,32 @@ static void note(const job *j, const char *format, ...) {
 
 /* The stored type of a row's tensor. */
 static vr_dtype target_type(const job *j, const vr_row *row, const vr_source *source) {
-    vr_dtype came = source->entry->dtype, type = j->options->keep_type ? came : j->options->type;
-    bool gguf = j->kind == VR_FILE_GGUF;
+    vr_dtype came = source->found.entry->dtype, type = j->options->keep_type ? came : j->options->type;
+    bool gguf = j->target->kind == VR_FILE_GGUF, as_it_lies = gguf && source->found.place.model_order;
     int64_t last = source->shape[source->ndim - 1];
     if (came == VR_F64) came = VR_F32;
     if (row->kind == VR_VEC) return gguf ? VR_F32 : vr_is_quantised(came) ? VR_F32 : came;
-    if (row->kind == VR_LORA) return type == VR_F32 ? VR_F32 : vr_is_quantised(came) ? VR_F16 : came;
+    if (row->kind == VR_LORA) return type == VR_F32 ? VR_F32 : vr_is_quantised(came) && !as_it_lies ? VR_F16 : came;
     if (type == VR_F64) type = VR_F32;
     if (!gguf && vr_is_quantised(type)) return VR_F16;
     return vr_quant_fit(type, last);
 }
 
-/* Name and shape in the target file. */
-static int target_shape(const job *j, const vr_part *part, const vr_row *row, int layer, char *name, int64_t shape[VR_MAX_DIMS]) {
+/* Where a row goes, and the shape of the whole tensor there, of which it may be a slice. */
+static int target_place(const job *j, const vr_part *part, const vr_row *row, int layer, char *name, vr_place *place,
+                        int64_t shape[VR_MAX_DIMS]) {
     char key[VR_NAME_SIZE];
-    int ndim = vr_part_shape(part, row, layer, shape), kept = 0;
-    if (j->kind != VR_FILE_GGUF) {
+    int64_t checkpoint[VR_MAX_DIMS];
+    int ndim = vr_part_shape(part, row, layer, checkpoint), kept = 0;
+    *place = (vr_place){0};
+    if (!j->target->layout) {
         snprintf(name, 2 * VR_NAME_SIZE, "%s%s", j->config.n_towers ? part->prefix : "", vr_row_name(row->key, layer, key));
-        return ndim;
+        return vr_place_shape(place, row, ndim, checkpoint, shape);
     }
-    vr_part_gguf_name(part, row, layer, name);
-    if (row->transform == VR_TRANSPOSED) vr_swap_axes(ndim, shape);
+    vr_layout_place(j->target->layout, part, row, layer, j->options->rescale, place);
+    snprintf(name, 2 * VR_NAME_SIZE, "%s", place->name);
+    ndim = vr_place_shape(place, row, ndim, checkpoint, shape);
+    if (place->change == VR_SLICE) return ndim;
     for (int i = 0; i < ndim; i++) /* [1,1,D] is stored as [D] */
         if (shape[i] != 1 || i == ndim - 1) shape[kept++] = shape[i];
     return kept;
@@ -69,57 +92,97 @@ static int target_shape(const job *j, const vr_part *part, const vr_row *row, in
 
 typedef vr_status (*row_fn)(job *j, const vr_part *part, const vr_row *row, int layer, const vr_source *source);
 
+/* The row of the part that stands in for one that layer 0 does not have; NULL: none is expected. */
+static const vr_row *stand_in(const job *j, const vr_part *part, const vr_row *row) {
+    const vr_layout_row *differs = j->target->layout ? vr_layout_find(j->target->layout, row->key) : NULL;
+    for (int r = 0; differs && differs->stand_in && r < part->n_rows; r++)
+        if (strcmp(part->rows[r].key, differs->stand_in) == 0) return &part->rows[r];
+    return NULL;
+}
+
+static vr_status walk_row(job *j, const vr_part *part, const vr_row *row, int layer, row_fn fn) {
+    vr_source source;
+    vr_row copy;
+    if (!vr_row_exists(row, layer)) {
+        const vr_row *other = stand_in(j, part, row);
+        if (!other) return VRWKV_OK;
+        copy = *other; /* its numbers and shape, under this row's name */
+        copy.gguf = row->gguf;
+        VR_TRY(vr_row_find(j->files, j->n_files, part, other, layer, &source, j->err));
+        return fn(j, part, &copy, layer, &source);
+    }
+    VR_TRY(vr_row_find(j->files, j->n_files, part, row, layer, &source, j->err));
+    return source.found.entry ? fn(j, part, row, layer, &source) : VRWKV_OK;
+}
+
 static vr_status walk(job *j, row_fn fn) {
-    for (int p = 0; p < j->n_parts; p++)
+    for (int p = 0; p < j->n_parts; p++) {
+        bool language = strcmp(j->parts[p].name, "rwkv") == 0;
+        if (!(language ? j->target->language : j->target->vision)) continue;
         for (int layer = 0; layer < j->parts[p].repeat; layer++)
-            for (int r = 0; r < j->parts[p].n_rows; r++) {
-                vr_source source;
-                const vr_row *row = &j->parts[p].rows[r];
-                VR_TRY(vr_row_find(j->files, j->options->n_sources, &j->parts[p], row, layer, &source, j->err));
-                if (source.entry) VR_TRY(fn(j, &j->parts[p], row, layer, &source));
-            }
+            for (int r = 0; r < j->parts[p].n_rows; r++) VR_TRY(walk_row(j, &j->parts[p], &j->parts[p].rows[r], layer, fn));
+    }
     return VRWKV_OK;
 }
 
 static vr_status declare(job *j, const vr_part *part, const vr_row *row, int layer, const vr_source *source) {
     char name[2 * VR_NAME_SIZE];
+    vr_place place;
     int64_t shape[VR_MAX_DIMS];
-    int ndim = target_shape(j, part, row, layer, name, shape);
+    int ndim = target_place(j, part, row, layer, name, &place, shape);
     vr_dtype type = target_type(j, row, source);
-    if (row->kind == VR_MAT && !j->options->keep_type && type != j->options->type && layer == 0)
+    j->total += source->found.entry->bytes;
+    /* A fused tensor is declared with its first slice; the others must follow, in order. */
+    if (place.slice != j->next_slice && (place.change == VR_SLICE || j->next_slice))
+        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "slice %d of '%s' is not in its place", place.slice, name);
+    if (place.change == VR_SLICE) j->next_slice = (place.slice + 1) % place.slices;
+    if (place.slice > 0) return VRWKV_OK;
+    bool first_file = j->target->language && j->target->vision;
+    if (first_file && row->kind == VR_MAT && !j->options->keep_type && type != j->options->type && layer == 0)
         note(j, "%s: rows of %lld do not fit %s, stored as %s", name, (long long)shape[ndim - 1], vr_dtype_of(j->options->type)->name,
              vr_dtype_of(type)->name);
-    j->total += source->entry->bytes;
     return vr_save_declare(j->save, name, type, ndim, shape, j->err);
 }
 
-/* n elements of one type to another; scratch holds n floats. */
-static vr_status convert_block(job *j, vr_dtype to, const void *in, vr_dtype from, int64_t n, float *scratch, void *out) {
-    uint64_t bytes;
-    vr_shape_bytes(to, 1, &n, &bytes);
-    if (to == from) return vr_save_put(j->save, in, (size_t)bytes, j->err);
-    vr_quant_of(from)->decode(scratch, in, n);
-    vr_quant_of(to)->encode(out, scratch, n);
-    return vr_save_put(j->save, out, (size_t)bytes, j->err);
+/* Whole rows of one type to another; scratch and out have room for all elements. */
+typedef struct recode {
+    const char *in;
+    char *out;
+    float *scratch;
+    vr_dtype from, to;
+    int64_t count, chunk; /* elements */
+} recode;
+
+static size_t stored_bytes(vr_dtype type, int64_t count) {
+    const vr_dtype_info *info = vr_dtype_of(type);
+    return (size_t)(count / info->block) * (size_t)info->bytes;
 }
 
-/* Whole rows, so that no quantised block is cut. */
-static vr_status put_blocks(job *j, const vr_source *source, const void *data, vr_dtype to, const int64_t *shape, int ndim) {
-    vr_dtype from = source->entry->dtype;
+static void recode_chunk(void *work, int64_t chunk, int thread) {
+    const recode *r = work;
+    int64_t first = chunk * r->chunk, n = r->count - first < r->chunk ? r->count - first : r->chunk;
+    (void)thread;
+    vr_quant_of(r->from)->decode(r->scratch + first, r->in + stored_bytes(r->from, first), n);
+    vr_quant_of(r->to)->encode(r->out + stored_bytes(r->to, first), r->scratch + first, n);
+}
+
+static vr_status put_numbers(job *j, const vr_numbers *numbers, vr_dtype to, const int64_t *shape, int ndim) {
     int64_t count, last = shape[ndim - 1], offset = 0;
     vr_shape_count(ndim, shape, &count);
+    if (numbers->type == to) return vr_save_put(j->save, numbers->data, stored_bytes(to, count), j->err);
     int64_t step = last >= BLOCK_ELEMENTS ? last : BLOCK_ELEMENTS / last * last;
     if (step > count) step = count;
-    float *scratch = vr_alloc((size_t)step, sizeof *scratch), *out = vr_alloc((size_t)step, sizeof *out);
-    vr_status status = scratch && out ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
-    const vr_dtype_info *info = vr_dtype_of(from);
+    recode r = {.scratch = vr_alloc((size_t)step, sizeof(float)), .out = vr_alloc((size_t)step, sizeof(float)),
+                .from = numbers->type, .to = to, .chunk = last >= CHUNK_ELEMENTS ? last : CHUNK_ELEMENTS / last * last};
+    vr_status status = r.scratch && r.out ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
     for (; status == VRWKV_OK && offset < count; offset += step) {
-        int64_t n = count - offset < step ? count - offset : step;
-        const char *at = (const char *)data + (size_t)(offset / info->block) * (size_t)info->bytes;
-        status = convert_block(j, to, at, from, n, scratch, out);
+        r.count = count - offset < step ? count - offset : step;
+        r.in = (const char *)numbers->data + stored_bytes(r.from, offset);
+        vr_pool_run(j->pool, recode_chunk, &r, (r.count + r.chunk - 1) / r.chunk);
+        status = vr_save_put(j->save, r.out, stored_bytes(to, r.count), j->err);
     }
-    free(scratch);
-    free(out);
+    free(r.scratch);
+    free(r.out);
     return status;
 }
 
@@ -130,40 +193,53 @@ static vr_status tell(const job *j) {
 
 static vr_status put(job *j, const vr_part *part, const vr_row *row, int layer, const vr_source *source) {
     char name[2 * VR_NAME_SIZE];
-    int64_t shape[VR_MAX_DIMS], from_shape[VR_MAX_DIMS];
-    int ndim = target_shape(j, part, row, layer, name, shape);
-    const void *data = vr_weights_data(source->file, source->entry);
-    void *copy = NULL, *turned = NULL;
-    vr_status status = VRWKV_OK;
-    if (!data) {
-        data = copy = vr_alloc((size_t)source->entry->bytes, 1);
-        status = copy ? vr_weights_read(source->file, source->entry, copy, j->err)
-                      : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory for '%s', %llu bytes", name, (unsigned long long)source->entry->bytes);
-    }
-    bool turn = row->transform == VR_TRANSPOSED && source->is_gguf != (j->kind == VR_FILE_GGUF);
-    if (status == VRWKV_OK && turn) {
-        memcpy(from_shape, source->shape, sizeof from_shape);
-        if (source->is_gguf) vr_swap_axes(source->ndim, from_shape);
-        turned = vr_alloc((size_t)source->entry->bytes, 1);
-        if (turned) vr_transpose(turned, data, source->ndim, from_shape, (size_t)vr_dtype_of(source->entry->dtype)->bytes);
-        status = turned ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory for '%s'", name);
-        data = turned;
-    }
-    if (status == VRWKV_OK) status = put_blocks(j, source, data, target_type(j, row, source), shape, ndim);
-    free(copy);
-    free(turned);
-    vr_weights_forget(source->file, source->entry); /* a checkpoint of any size passes through, and stays nowhere */
-    j->done += source->entry->bytes;
+    vr_place place;
+    vr_numbers numbers;
+    int64_t shape[VR_MAX_DIMS];
+    target_place(j, part, row, layer, name, &place, shape);
+    vr_dtype type = target_type(j, row, source);
+    const vr_want want = {.model_order = place.model_order, .halvings = place.halvings};
+    VR_TRY(vr_source_read(source, row, &want, &numbers, j->err));
+    memcpy(shape, source->shape, sizeof shape);
+    if (place.model_order && row->transform == VR_TRANSPOSED) vr_swap_axes(source->ndim, shape);
+    vr_status status = put_numbers(j, &numbers, type, shape, source->ndim);
+    free(numbers.owned);
+    vr_weights_forget(source->found.file, source->found.entry); /* a checkpoint of any size passes through, and stays nowhere */
+    j->done += source->found.entry->bytes;
     return status == VRWKV_OK ? tell(j) : status;
 }
 
-static vr_status put_vocab(job *j, const vr_vocab *vocab) {
-    size_t n = vr_vocab_size(vocab) > (size_t)j->config.lm.n_vocab ? vr_vocab_size(vocab) : (size_t)j->config.lm.n_vocab;
+static vr_status read_vocab(job *j, const char *path) {
+    vr_map map;
+    vr_error inner = {0};
+    VR_TRY(vr_map_open(&map, path, false, j->err));
+    vr_status status = vr_vocab_parse(&j->own_vocab, (const char *)map.data, map.size, &inner);
+    vr_map_close(&map);
+    if (status != VRWKV_OK) return vr_fail(j->err, status, "'%s': %s", path, inner.message);
+    j->vocab = j->own_vocab;
+    if (vr_vocab_size(j->vocab) <= (size_t)j->config.lm.n_vocab) return VRWKV_OK;
+    return vr_fail(j->err, VRWKV_ERR_SHAPE, "'%s' has ids up to %zu, the model has %d", path, vr_vocab_size(j->vocab) - 1, j->config.lm.n_vocab);
+}
+
+/* Which vocabulary goes into the file: the one given, the source's own, the world's, or none. */
+static vr_status choose_vocab(job *j) {
+    if (j->options->vocab_file) return read_vocab(j, j->options->vocab_file);
+    for (int i = 0; !j->vocab && i < j->options->n_sources; i++) {
+        VR_TRY(vr_stored_vocab(&j->own_vocab, j->files[i], j->err));
+        j->vocab = j->own_vocab;
+    }
+    if (!j->vocab && j->config.lm.n_vocab == 65536) return vr_vocab_world(&j->vocab, j->err);
+    if (!j->vocab) note(j, "no vocabulary for %d ids: the model takes token ids only (--vocab FILE gives it one)", j->config.lm.n_vocab);
+    return VRWKV_OK;
+}
+
+static vr_status put_vocab(job *j) {
+    size_t n = vr_vocab_size(j->vocab) > (size_t)j->config.lm.n_vocab ? vr_vocab_size(j->vocab) : (size_t)j->config.lm.n_vocab;
     const char **tokens = vr_alloc(n, sizeof *tokens);
     size_t *bytes = vr_alloc(n, sizeof *bytes);
     vr_status status = tokens && bytes ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
     for (size_t i = 0; status == VRWKV_OK && i < n; i++) {
-        tokens[i] = vr_vocab_token(vocab, (int64_t)i, &bytes[i]);
+        tokens[i] = vr_vocab_token(j->vocab, (int64_t)i, &bytes[i]);
         if (!tokens[i]) tokens[i] = "", bytes[i] = 0;
     }
     if (status == VRWKV_OK) status = vr_save_meta_string(j->save, "tokenizer.ggml.model", "rwkv", j->err);
@@ -173,80 +249,73 @@ static vr_status put_vocab(job *j, const vr_vocab *vocab) {
     return status;
 }
 
-static vr_status put_vocab_file(job *j, const char *path) {
-    vr_map map;
-    vr_vocab *vocab = NULL;
-    vr_error inner = {0};
-    VR_TRY(vr_map_open(&map, path, false, j->err));
-    vr_status status = vr_vocab_parse(&vocab, (const char *)map.data, map.size, &inner);
-    vr_map_close(&map);
-    if (status != VRWKV_OK) return vr_fail(j->err, status, "'%s': %s", path, inner.message);
-    if (vr_vocab_size(vocab) > (size_t)j->config.lm.n_vocab)
-        status = vr_fail(j->err, VRWKV_ERR_SHAPE, "'%s' has ids up to %zu, the model has %d", path, vr_vocab_size(vocab) - 1, j->config.lm.n_vocab);
-    else
-        status = put_vocab(j, vocab);
-    vr_vocab_free(vocab);
+/* The description; of the language model alone where nothing else is in the file. */
+static vr_status put_description(job *j) {
+    vr_config config = j->config;
+    if (!j->target->vision) {
+        config.n_towers = 0;
+        config.version[0] = 0;
+    }
+    char *json = vr_config_json(&config);
+    if (!json) return vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
+    vr_status status = vr_save_meta_string(j->save, "vrwkv.config", json, j->err);
+    free(json);
     return status;
-}
-
-/* Which vocabulary goes into the file: the one given, the source's own, the world's, or none. */
-static vr_status choose_vocab(job *j) {
-    const vr_vocab *world;
-    if (j->options->vocab_file) return put_vocab_file(j, j->options->vocab_file);
-    for (int i = 0; i < j->options->n_sources; i++) {
-        const vr_meta *tokens = vr_weights_meta(j->files[i], "tokenizer.ggml.tokens");
-        if (!tokens || tokens->type != VR_META_ARRAY || tokens->item_type != VR_META_STRING) continue;
-        VR_TRY(vr_save_meta_string(j->save, "tokenizer.ggml.model", "rwkv", j->err));
-        return vr_save_meta_strings(j->save, "tokenizer.ggml.tokens", (const char *const *)tokens->strings, tokens->item_bytes,
-                                    tokens->n_items, j->err);
-    }
-    if (j->config.lm.n_vocab == 65536) {
-        VR_TRY(vr_vocab_world(&world, j->err));
-        return put_vocab(j, world);
-    }
-    note(j, "no vocabulary for %d ids: the model takes token ids only (--vocab FILE gives it one)", j->config.lm.n_vocab);
-    return VRWKV_OK;
 }
 
 static vr_status put_metadata(job *j) {
-    if (j->kind == VR_FILE_PTH) return VRWKV_OK;
-    char *json = vr_config_json(&j->config);
-    if (!json) return vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
-    vr_status status = VRWKV_OK;
-    if (j->kind == VR_FILE_GGUF) {
-        status = vr_save_meta_string(j->save, "general.architecture", "visualrwkv", j->err);
-        if (status == VRWKV_OK) status = vr_save_meta_string(j->save, "general.name", j->config.n_towers ? "VisualRWKV" : "RWKV", j->err);
-        if (status == VRWKV_OK) status = vr_save_meta_int(j->save, "vrwkv.format", FORMAT_VERSION, j->err);
+    const target *t = j->target;
+    if (t->kind == VR_FILE_PTH) return VRWKV_OK;
+    if (t->layout && t->layout != &vr_layout_ours) {
+        VR_TRY(vr_llama_put_metadata(j->save, t->layout, &j->config, j->options->rescale, j->err));
+        VR_TRY(vr_llama_put_vocab(j->save, j->vocab, &j->config, j->err));
+        return put_description(j);
     }
-    if (status == VRWKV_OK) status = vr_save_meta_string(j->save, "vrwkv.config", json, j->err);
-    free(json);
-    if (status == VRWKV_OK && j->kind == VR_FILE_GGUF) status = choose_vocab(j);
-    return status;
+    if (t->kind == VR_FILE_GGUF) {
+        VR_TRY(vr_save_meta_string(j->save, "general.architecture", vr_layout_ours.architecture, j->err));
+        VR_TRY(vr_save_meta_string(j->save, "general.name", j->config.n_towers ? "VisualRWKV" : "RWKV", j->err));
+        VR_TRY(vr_save_meta_int(j->save, "vrwkv.format", FORMAT_VERSION, j->err));
+    }
+    VR_TRY(put_description(j));
+    return t->kind == VR_FILE_GGUF && t->language && j->vocab ? put_vocab(j) : VRWKV_OK;
 }
 
 /* Writing over a source would pull the mapping from under its reader. */
-static vr_status check_sources(const vr_convert_options *options, vr_error *err) {
+static vr_status check_target(const job *j, const target *t) {
     struct stat out, in;
-    if (options->n_sources < 1 || options->n_sources > MAX_SOURCES)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%d sources, expected 1 to %d", options->n_sources, MAX_SOURCES);
-    if (!options->keep_type && (!vr_quant_of(options->type) || !vr_quant_of(options->type)->encode))
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written", vr_dtype_of(options->type)->name);
-    for (int i = 0; i < options->n_sources; i++)
-        if (stat(options->out, &out) == 0 && stat(options->sources[i], &in) == 0 && out.st_ino == in.st_ino && out.st_dev == in.st_dev)
-            return vr_fail(err, VRWKV_ERR_ARGUMENT, "'%s' is both source and target", options->out);
+    for (int i = 0; i < j->options->n_sources; i++)
+        if (stat(t->path, &out) == 0 && stat(j->options->sources[i], &in) == 0 && out.st_ino == in.st_ino && out.st_dev == in.st_dev)
+            return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "'%s' is both source and target", t->path);
     return VRWKV_OK;
 }
 
-static vr_status run_job(job *j) {
-    const vr_convert_options *options = j->options;
-    VR_TRY(check_sources(options, j->err));
-    VR_TRY(vr_file_kind_of(options->out, &j->kind, j->err));
-    for (int i = 0; i < options->n_sources; i++) VR_TRY(vr_weights_open(&j->files[i], options->sources[i], NULL, j->err));
-    VR_TRY(vr_config_describe(&j->config, j->files, options->n_sources, options->settings, j->err));
-    if (!options->keep_type && vr_is_quantised(options->type) && j->kind != VR_FILE_GGUF)
-        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files", vr_dtype_of(options->type)->name);
-    j->n_parts = vr_config_parts(&j->config, j->parts);
-    VR_TRY(vr_save_open(&j->save, options->out, j->err));
+/* NAME.gguf, and with `split` NAME-rwkv.gguf and NAME-mmproj.gguf; returns how many. */
+static vr_status list_targets(job *j, target targets[3], int *n) {
+    const char *out = j->options->out;
+    size_t stem = strlen(out);
+    *n = 1;
+    memset(targets, 0, 3 * sizeof *targets);
+    VR_TRY(vr_file_kind_of(out, &targets[0].kind, j->err));
+    if (stem + 16 > sizeof targets[0].path) return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "the name of the target is too long");
+    memcpy(targets[0].path, out, stem + 1);
+    targets[0].language = targets[0].vision = true;
+    targets[0].layout = targets[0].kind == VR_FILE_GGUF ? &vr_layout_ours : NULL;
+    if (!j->options->split) return VRWKV_OK;
+    if (targets[0].kind != VR_FILE_GGUF) return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "'%s': only a .gguf can be split", out);
+    VR_TRY(vr_llama_check(&j->config, j->err));
+    stem -= strlen(".gguf");
+    targets[1] = (target){.kind = VR_FILE_GGUF, .layout = vr_llama_layout_for(j->config.rwkv), .language = true};
+    snprintf(targets[1].path, sizeof targets[1].path, "%.*s-rwkv.gguf", (int)stem, out);
+    targets[2] = (target){.kind = VR_FILE_GGUF, .layout = &vr_layout_ours, .vision = true};
+    snprintf(targets[2].path, sizeof targets[2].path, "%.*s-mmproj.gguf", (int)stem, out);
+    *n = j->config.n_towers ? 3 : 2;
+    return VRWKV_OK;
+}
+
+static vr_status write_target(job *j, const target *t) {
+    j->target = t;
+    j->done = j->total = 0;
+    VR_TRY(vr_save_open_as(&j->save, t->path, t->kind, j->err));
     VR_TRY(put_metadata(j));
     VR_TRY(walk(j, declare));
     VR_TRY(tell(j));
@@ -256,10 +325,49 @@ static vr_status run_job(job *j) {
     return vr_save_commit(save, j->err);
 }
 
+static vr_status open_files(job *j) {
+    const vr_convert_options *options = j->options;
+    for (int i = 0; i < options->n_sources; i++, j->n_files++)
+        VR_TRY(vr_weights_open(&j->files[j->n_files], options->sources[i], NULL, j->err));
+    for (int i = 0; i < options->n_towers; i++, j->n_files++)
+        VR_TRY(vr_tower_file_open(&j->files[j->n_files], options->towers[i].type, options->towers[i].path, j->err));
+    VR_TRY(vr_config_describe(&j->config, j->files, j->n_files, options->settings, j->err));
+    if (!j->config.no_projector || !j->config.n_towers) return VRWKV_OK;
+    VR_TRY(vr_fresh_projector(&j->config, options->seed, &j->fresh, &j->files[j->n_files++], j->err));
+    j->config.no_projector = false;
+    note(j, "a fresh %s projector, of seed %llu: it is to be trained", j->config.proj_type, (unsigned long long)options->seed);
+    return VRWKV_OK;
+}
+
+static vr_status run_job(job *j) {
+    const vr_convert_options *options = j->options;
+    target targets[3];
+    int n;
+    if (options->n_sources < 1 || options->n_sources > MAX_SOURCES)
+        return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d sources, expected 1 to %d", options->n_sources, MAX_SOURCES);
+    if (options->n_towers < 0 || options->n_towers > VR_MAX_TOWERS)
+        return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d towers, expected at most %d", options->n_towers, VR_MAX_TOWERS);
+    if (!options->keep_type && (!vr_quant_of(options->type) || !vr_quant_of(options->type)->encode))
+        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(options->type)->name, vr_quant_writable());
+    VR_TRY(open_files(j));
+    VR_TRY(list_targets(j, targets, &n));
+    if (!options->keep_type && vr_is_quantised(options->type) && targets[0].kind != VR_FILE_GGUF)
+        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files", vr_dtype_of(options->type)->name);
+    for (int t = 0; t < n; t++) VR_TRY(check_target(j, &targets[t]));
+    j->n_parts = vr_config_parts(&j->config, j->parts);
+    if (targets[0].kind == VR_FILE_GGUF) VR_TRY(choose_vocab(j));
+    VR_TRY(vr_pool_open(&j->pool, options->threads, j->err));
+    for (int t = 0; t < n; t++) VR_TRY(write_target(j, &targets[t]));
+    return VRWKV_OK;
+}
+
 vr_status vr_convert(const vr_convert_options *options, vr_error *err) {
     job j = {.options = options, .err = err};
     vr_status status = run_job(&j);
     vr_save_abandon(j.save);
-    for (int i = 0; i < MAX_SOURCES; i++) vr_weights_close(j.files[i]);
+    vr_pool_close(j.pool);
+    vr_vocab_free(j.own_vocab);
+    for (size_t i = 0; i < VR_COUNT(j.files); i++) vr_weights_close(j.files[i]);
+    free(j.fresh);
     return status;
 }

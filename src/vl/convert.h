@@ -3,12 +3,21 @@
 #define VR_VL_CONVERT_H
 #include "vl/config.h"
 
+typedef struct vr_tower_file { const char *type, *path; } vr_tower_file;
+
 typedef struct vr_convert_options {
     const char *const *sources; /* files; merged, the first that has a tensor wins */
     int n_sources;
+    const vr_tower_file *towers; /* further towers, from their own files; a model without a projector gets a */
+    int n_towers;                /* fresh one (the setting "fresh_projector" must be there), drawn from the seed */
+    uint64_t seed;
     const char *out;            /* ending decides: .gguf, .safetensors, .pth */
     vr_dtype type;              /* of matrices */
     bool keep_type;             /* true: matrices stay as they came, `type` is ignored */
+    bool split;                 /* of NAME.gguf also NAME-rwkv.gguf, the language model as llama.cpp keeps it, and
+                                   NAME-mmproj.gguf, the rest */
+    int rescale;                /* there: the residual stream is halved after so many layers; 0: never */
+    int threads;                /* 0: one per core */
     const vr_settings *settings;
     const char *vocab_file;     /* in the world vocabulary's line grammar; NULL: the source's own, else
                                    the world vocabulary for 65,536 rows, else none */

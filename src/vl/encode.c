@@ -78,12 +78,31 @@ static vr_grid square(int64_t rows) {
     return (vr_grid){side, side};
 }
 
+/* The whole picture's features, and beside them those of its quarters, each pooled to half the grid and put
+ * back in its place. src: VisualRWKV-UHD src/vision.py, fuse_image_features */
+static vr_tensor *overlay(vr_run *run, vr_tensor *x) {
+    int64_t rows = x->shape[0] / VR_QUARTERS, side = vr_scan_side(rows), half = side / 2;
+    vr_tensor *quarters = NULL;
+    int32_t *order = vr_arena_get(run->arena, (size_t)rows, sizeof *order);
+    for (int i = 1; i < VR_QUARTERS; i++) {
+        vr_tensor *y = vr_adaptive_pool(run, vr_rows(run, x, i * rows, rows), square(rows), square(half * half));
+        quarters = quarters ? vr_concat_rows(run, quarters, y) : y;
+    }
+    for (int64_t i = 0; order && i < rows; i++) {
+        int64_t r = i / side, c = i % side, quarter = r / half * 2 + c / half;
+        order[i] = (int32_t)(quarter * half * half + r % half * half + c % half);
+    }
+    const vr_tensor *parts[2] = {vr_rows(run, x, 0, rows), order ? vr_permute_rows(run, quarters, order) : NULL};
+    return parts[1] ? vr_concat_columns(run, parts, 2) : NULL;
+}
+
 /* Features [regions * rows, channels] -> pooled, region by region, likewise. */
 static vr_tensor *pool(vr_run *run, const vrwkv_model *model, vr_tensor *x, int regions) {
     const vr_config *config = &model->config;
     int64_t rows = x->shape[0] / regions, width = x->shape[1], n = vr_config_image_rows(config);
     if (vr_config_has_class_row(config)) return vr_grid_pool(run, x, config->grid_size);
-    if (config->rules->rows != VR_ROWS_POOLED || n == rows) return x;
+    if (config->rules->rows == VR_ROWS_OVERLAID) return overlay(run, x);
+    if (vr_is_compressed(config->rules->rows) || n == rows) return x;
     vr_tensor *all = vr_new2(run, regions * n, width);
     for (int i = 0; all && i < regions; i++) {
         vr_tensor *y = vr_adaptive_pool(run, vr_rows(run, x, i * rows, rows), square(rows), square(n));
@@ -110,8 +129,8 @@ vr_tensor *vr_project(vr_run *run, vrwkv_model *model, vr_tensor *x, int regions
     emitter e = {trace, user, index, rules->cut != VR_CUT_NONE};
     x = x ? pool(run, model, x, regions) : NULL;
     x = model->projector.arch->forward(run, &model->projector, x);
-    if (rules->rows == VR_ROWS_POOLED) {
-        emit_rows(&e, "image", regions, x);
+    if (!vr_is_compressed(rules->rows)) {
+        emit_rows(&e, "image", rules->rows == VR_ROWS_POOLED ? regions : 0, x);
         return x;
     }
     vr_tensor *blocks = NULL;
@@ -185,9 +204,9 @@ vrwkv_status vrwkv_encode_pixels(vrwkv_model *model, const float *const *pixels,
         vrwkv_features_share(*out);
         return VRWKV_OK;
     }
-    if (regions < 1 || regions > VR_MOST_REGIONS || (regions > 1 && model->config.rules->cut == VR_CUT_NONE))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_encode_pixels: %d regions, expected 1%s", regions,
-                       model->config.rules->cut == VR_CUT_NONE ? "" : " to 4096");
+    if (!vr_regions_fit(model->config.rules->cut, regions))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_encode_pixels: %d regions, which version %s does not cut", regions,
+                       model->config.rules->name);
     vr_picture picture = {.regions = regions};
     if (model->config.n_towers == 0)
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "this model is a language model alone: it cannot look at pictures");

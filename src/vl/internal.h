@@ -2,12 +2,14 @@
 #ifndef VR_VL_INTERNAL_H
 #define VR_VL_INTERNAL_H
 #include "base/rng.h"
+#include "vl/load.h"
 #include "vl/model.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define VR_MOST_REGIONS 4096 /* of one picture */
+bool vr_regions_fit(vr_cut cut, int64_t regions);
 
 /* Scratch memory of one running call; kept by the model for the next. */
 typedef struct vr_workspace {
@@ -22,8 +24,7 @@ struct vrwkv_model {
     char *config_json;
     vr_weights *files[2];
     int n_files;
-    void **owned; /* tensors that could not stay in the mapping */
-    size_t n_owned, owned_capacity;
+    vr_owned owned;
     vr_rwkv lm;
     vr_tower towers[VR_MAX_TOWERS];
     vr_projector projector;

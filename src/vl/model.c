@@ -162,8 +162,7 @@ void vrwkv_model_close(vrwkv_model *model) {
         free(model->spare);
         model->spare = next;
     }
-    for (size_t i = 0; i < model->n_owned; i++) free(model->owned[i]);
-    free(model->owned);
+    vr_owned_free(&model->owned);
     free(model->lm.layers);
     free(model->vtc.layers);
     for (int i = 0; i < VR_MAX_TOWERS; i++) {

@@ -27,14 +27,23 @@ static vr_status picture_new(const vrwkv_model *model, int regions, vr_picture *
     return VRWKV_OK;
 }
 
-vr_status vr_model_zero_picture(const vrwkv_model *model, vr_picture *out, vr_error *err) { return picture_new(model, 1, out, err); }
+bool vr_regions_fit(vr_cut cut, int64_t regions) {
+    if (cut == VR_CUT_NONE) return regions == 1;
+    return cut == VR_CUT_QUARTERS ? regions == VR_QUARTERS : regions >= 1 && regions <= VR_MOST_REGIONS;
+}
+
+vr_status vr_model_zero_picture(const vrwkv_model *model, vr_picture *out, vr_error *err) {
+    return picture_new(model, model->config.rules->cut == VR_CUT_QUARTERS ? VR_QUARTERS : 1, out, err);
+}
 
 /* One region's pixels for every tower. */
 static vr_status put_region(const vrwkv_model *model, const vr_image *image, int region, vr_picture *out, vr_error *err) {
     for (int t = 0; t < model->config.n_towers; t++) {
         const vr_tower_arch *arch = model->towers[t].arch;
         size_t size = (size_t)model->towers[t].dims.image_size;
-        vr_preprocess how = {.size = (int)size, .filter = VR_BICUBIC, .keep_aspect = arch->keep_aspect, .rescale_in_double = arch->keep_aspect};
+        vr_filter filter = model->towers[t].dims.resample == 2 ? VR_BILINEAR : VR_BICUBIC;
+        vr_preprocess how = {.size = (int)size, .filter = filter, .keep_aspect = arch->keep_aspect,
+                             .rescale_in_double = arch->rescale_in_double};
         memcpy(how.mean, arch->mean, sizeof how.mean);
         memcpy(how.std, arch->std, sizeof how.std);
         VR_TRY(vr_image_preprocess(out->pixels[t] + (size_t)region * 3 * size * size, image, &how, err));
@@ -61,15 +70,31 @@ static vr_status cut_picture(const vrwkv_model *model, const vr_image *image, vr
     return status;
 }
 
-vr_status vr_model_picture(const vrwkv_model *model, const vr_image *image, vr_picture *out, vr_error *err) {
-    vr_status status;
-    *out = (vr_picture){0};
-    if (model->config.n_towers && model->config.rules->cut != VR_CUT_NONE) {
-        status = cut_picture(model, image, out, err);
-    } else {
-        status = picture_new(model, 1, out, err);
-        if (status == VRWKV_OK) status = put_region(model, image, 0, out, err);
+/* The whole, then left and right above, left and right below; the last odd row and column are left out. */
+static vr_status cut_quarters(const vrwkv_model *model, const vr_image *image, vr_picture *out, vr_error *err) {
+    int w = image->width > 1 ? image->width / 2 : 1, h = image->height > 1 ? image->height / 2 : 1;
+    VR_TRY(picture_new(model, VR_QUARTERS, out, err));
+    vr_status status = put_region(model, image, 0, out, err);
+    for (int i = 0; i < VR_QUARTERS - 1 && status == VRWKV_OK; i++) {
+        int left = image->width > 1 ? i % 2 * w : 0, top = image->height > 1 ? i / 2 * h : 0;
+        vr_image quarter = {0};
+        status = vr_image_resize_crop(&quarter, image, image->width, image->height, VR_BICUBIC, left, top, w, h, err);
+        if (status == VRWKV_OK) status = put_region(model, &quarter, i + 1, out, err);
+        vr_image_free(&quarter);
     }
+    return status;
+}
+
+static vr_status keep_whole(const vrwkv_model *model, const vr_image *image, vr_picture *out, vr_error *err) {
+    VR_TRY(picture_new(model, 1, out, err));
+    return put_region(model, image, 0, out, err);
+}
+
+vr_status vr_model_picture(const vrwkv_model *model, const vr_image *image, vr_picture *out, vr_error *err) {
+    static vr_status (*const cuts[])(const vrwkv_model *model, const vr_image *image, vr_picture *out, vr_error *err) = {
+        [VR_CUT_NONE] = keep_whole, [VR_CUT_FIT] = cut_picture, [VR_CUT_FIT_AREA] = cut_picture, [VR_CUT_QUARTERS] = cut_quarters};
+    *out = (vr_picture){0};
+    vr_status status = cuts[model->config.rules->cut](model, image, out, err);
     if (status != VRWKV_OK) vr_picture_free(out);
     return status;
 }
@@ -110,7 +135,7 @@ vr_status vr_model_given_picture(const vrwkv_model *model, const vr_weights *fil
         int lead = entry->ndim - 3;
         int64_t regions = lead == 1 ? shape[0] : 1;
         bool fits = (lead == 0 || lead == 1) && shape[lead] == 3 && shape[lead + 1] == size && shape[lead + 2] == size;
-        fits = fits && regions >= 1 && regions <= (model->config.rules->cut == VR_CUT_NONE ? 1 : VR_MOST_REGIONS);
+        fits = fits && vr_regions_fit(model->config.rules->cut, regions);
         fits = fits && (entry->dtype == VR_F32 || entry->dtype == VR_F16) && (t == 0 || regions == out->regions);
         if (!fits)
             status = vr_fail(err, VRWKV_ERR_SHAPE, "'%s': '%s' is %s %s, expected f32 or f16 %s[3, %d, %d]", vr_weights_path(file), name,

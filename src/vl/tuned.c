@@ -35,30 +35,31 @@ static vr_status check_layer(const vrwkv_model *model, const vr_weights *file, c
     char text[80];
     bool plain = entry->dtype == VR_F32 || entry->dtype == VR_F16 || entry->dtype == VR_BF16;
     if (plain && entry->ndim == 3 && entry->shape[0] == H && entry->shape[1] == N && entry->shape[2] == N) return VRWKV_OK;
-    return vr_fail(err, VRWKV_ERR_SHAPE, "'%s': '%s' is %s %s, expected f32, f16 or bf16 [%lld, %lld, %lld] (heads, value, key)",
+    return vr_fail(err, VRWKV_ERR_SHAPE,
+                   "'%s': '%s' is %s %s, expected f32, f16 or bf16 [%lld, %lld, %lld] (heads, value, key)",
                    vr_weights_path(file), entry->name, vr_dtype_of(entry->dtype)->name,
                    vr_shape_text(entry->ndim, entry->shape, text, sizeof text), (long long)H, (long long)N, (long long)N);
 }
 
 /* raw and wide: room for one layer's tensor. */
-static vr_status load_layers(vrwkv_context *fresh, const vr_weights *file, int64_t offset, void *raw, float *wide, int64_t count,
-                             vr_error *err) {
+static vr_status load_layers(vrwkv_context *fresh, const vr_weights *file, int64_t offset, void *raw, float *wide,
+                             int64_t count, vr_error *err) {
     const vrwkv_model *model = fresh->model;
     int n_layer = model->lm.dims.n_layer;
     int64_t per_layer = model->state_floats / n_layer;
     for (int layer = 0; layer < n_layer; layer++) {
         const vr_entry *entry = find_layer(file, layer);
         if (!entry)
-            return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has no 'blocks.%d.att.time_state', the model has %d layers", vr_weights_path(file),
-                           layer, n_layer);
+            return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has no 'blocks.%d.att.time_state', the model has %d layers",
+                           vr_weights_path(file), layer, n_layer);
         VR_TRY(check_layer(model, file, entry, err));
         VR_TRY(vr_weights_read(file, entry, raw, err));
         vr_quant_of(entry->dtype)->decode(wide, raw, count);
         vr_rwkv_turn_wkv(model->lm.arch, &model->lm.dims, fresh->state + layer * per_layer + offset, wide);
     }
     if (find_layer(file, n_layer))
-        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has a 'blocks.%d.att.time_state', the model has %d layers", vr_weights_path(file),
-                       n_layer, n_layer);
+        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has a 'blocks.%d.att.time_state', the model has %d layers",
+                       vr_weights_path(file), n_layer, n_layer);
     return VRWKV_OK;
 }
 

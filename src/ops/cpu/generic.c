@@ -35,6 +35,7 @@ static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 static float act_none(float x) { return x; }
 static float act_tanh(float x) { return tanhf(x); }
 static float act_silu(float x) { return x / (1.0f + expf(-x)); }
+static float act_relu(float x) { return x < 0.0f ? 0.0f : x; }
 static float act_relu2(float x) { return x < 0.0f ? 0.0f : x * x; } /* NaN stays NaN */
 static float act_quick_gelu(float x) { return x / (1.0f + expf(-1.702f * x)); }
 static float act_gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
@@ -43,10 +44,11 @@ static float act_gelu_tanh(float x) {
 }
 static float act_decay(float x) { return expf(-0.60653065971263342f * sigmoid(x)); } /* exp(-0.5) */
 
-static float (*const acts[])(float) = {
+static float (*const acts[VR_ACT_COUNT])(float) = {
     [VR_ACT_NONE] = act_none,   [VR_ACT_TANH] = act_tanh,   [VR_ACT_SIGMOID] = sigmoid,
     [VR_ACT_SILU] = act_silu,   [VR_ACT_RELU2] = act_relu2, [VR_ACT_QUICK_GELU] = act_quick_gelu,
     [VR_ACT_GELU] = act_gelu,   [VR_ACT_GELU_TANH] = act_gelu_tanh, [VR_ACT_DECAY] = act_decay,
+    [VR_ACT_RELU] = act_relu,
 };
 
 void vr_generic_activate(float *y, const float *x, int64_t n, int act) {

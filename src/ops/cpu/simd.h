@@ -96,7 +96,7 @@ static void map_gelu_tanh(float *y, const float *x, int64_t n) { map(y, x, n, ac
 static void map_decay(float *y, const float *x, int64_t n) { map(y, x, n, act_decay); }
 
 static void activate(float *y, const float *x, int64_t n, int act) {
-    static void (*const maps[])(float *, const float *, int64_t) = {
+    static void (*const maps[VR_ACT_COUNT])(float *, const float *, int64_t) = {
         [VR_ACT_TANH] = map_tanh,   [VR_ACT_SIGMOID] = map_sigmoid,       [VR_ACT_SILU] = map_silu,
         [VR_ACT_RELU2] = map_relu2, [VR_ACT_QUICK_GELU] = map_quick_gelu, [VR_ACT_GELU_TANH] = map_gelu_tanh,
         [VR_ACT_DECAY] = map_decay,

@@ -91,9 +91,9 @@ static vr_status read_lines(vr_log *log, vr_log_match match, void *user, const c
         size_t n = (size_t)(stop - (text + log->end)), job;
         json_error_t fault;
         json_t *value = json_loadb(text + log->end, n, JSON_ALLOW_NUL, &fault);
-        vr_place place = {log->path, line};
+        vr_where where = {log->path, line};
         if (!value) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: no JSON object: %s", log->path, line, fault.text);
-        vr_status status = match(user, value, &place, &job, err);
+        vr_status status = match(user, value, &where, &job, err);
         json_decref(value);
         VR_TRY(status);
         log->at[job] = log->end + 1;

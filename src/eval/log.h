@@ -15,7 +15,7 @@ typedef struct vr_log {
 } vr_log;
 
 /* Which job a line that is there belongs to. An error where it is none: the file is another run's. */
-typedef vr_status (*vr_log_match)(void *user, const json_t *line, const vr_place *place, size_t *job, vr_error *err);
+typedef vr_status (*vr_log_match)(void *user, const json_t *line, const vr_where *where, size_t *job, vr_error *err);
 
 /* Opens or creates the file of n jobs. */
 vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *record, vr_log_match match, void *user, vr_error *err);

@@ -31,18 +31,18 @@ static void free_gold(void *data) {
     free(all);
 }
 
-static vr_status take_annotation(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status take_annotation(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     vr_set *set = user;
     golds *all = set->gold;
     const json_t *id = json_object_get(line, "question_id");
     (void)key;
-    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", place->path, place->line);
+    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
     size_t question = vr_set_find(set, id);
     if (question == set->n) return VRWKV_OK; /* not asked: the set is a part */
     gold *to = &all->items[question];
     if (!to->humans.n) all->order[all->n_order++] = question;
     vr_humans_free(&to->humans);
-    VR_TRY(vr_humans_read(&to->humans, json_object_get(line, "answers"), place, err));
+    VR_TRY(vr_humans_read(&to->humans, json_object_get(line, "answers"), where, err));
     to->question_type = vr_set_word(set, vr_text_or(line, "question_type", "none"));
     to->answer_type = vr_set_word(set, vr_text_or(line, "answer_type", "none"));
     set->questions[question].category = to->question_type;
@@ -124,12 +124,12 @@ typedef struct uploading {
     json_t *list;
 } uploading;
 
-static vr_status put_upload(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status put_upload(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     uploading *to = user;
     const json_t *id = json_object_get(line, "question_id");
     vr_str plain = {0};
     (void)key;
-    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", place->path, place->line);
+    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
     size_t question = vr_set_find(to->set, id);
     if (question < to->set->n && to->answers->of_question[question])
         vr_normalise(vr_rule_find("m4c"), vr_answer_of(to->answers, question), &plain);

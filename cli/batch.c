@@ -11,7 +11,7 @@
 typedef struct batch_args {
     vr_model_args model;
     vr_strings questions;
-    const char *question_file, *out;
+    const char *question_file, *out, *schema;
     int manner, pad, max_tokens, batch;
     bool recursive, keep_going, no_reuse, json;
 } batch_args;
@@ -43,27 +43,39 @@ static int tell(const vr_batch_result *result, const batch_args *args, size_t fa
     return 0;
 }
 
+static vr_status read_schema(const char *path, json_t **schema, vr_shape **shape, vr_error *err) {
+    json_error_t fault;
+    *schema = json_load_file(path, 0, &fault);
+    if (!*schema) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%d: %s", path, fault.line, fault.text);
+    return vr_shape_make(shape, *schema, err);
+}
+
 static vr_status run(batch_args *args, const char *folder, int *code, vr_error *err) {
     vr_faults faults = vr_faults_of(args->keep_going);
     vr_progress bar = {0}, loading = {0};
     vrwkv_model *model = NULL;
     vr_buffer text = {0};
     vr_batch_result result;
+    json_t *schema = NULL;
+    vr_shape *shape = NULL;
     vr_status status = args->question_file ? read_questions(&args->questions, args->question_file, &text, err) : VRWKV_OK;
     if (status == VRWKV_OK && !args->questions.n) status = vr_fail(err, VRWKV_ERR_ARGUMENT, "%s has no question", args->question_file);
+    if (status == VRWKV_OK && args->schema) status = read_schema(args->schema, &schema, &shape, err);
     vr_interrupt_install(false);
     if (status == VRWKV_OK) status = vr_model_args_open(&args->model, &loading, &model, err);
     if (status == VRWKV_OK) {
         const vr_batch_options options = {
             .ask = {.manner = (vrwkv_manner)args->manner, .padding = (vrwkv_padding)args->pad, .max_tokens = args->max_tokens,
-                    .batch = (size_t)args->batch, .no_reuse = args->no_reuse},
+                    .batch = (size_t)args->batch, .no_reuse = args->no_reuse, .shape = shape},
             .folder = folder, .out = args->out, .questions = args->questions.items, .n_questions = args->questions.n,
-            .recursive = args->recursive, .faults = &faults, .progress = show, .user = &bar};
+            .recursive = args->recursive, .schema = schema, .faults = &faults, .progress = show, .user = &bar};
         status = vr_batch_run(model, &options, &result, err);
         vr_progress_end();
         if (status == VRWKV_OK) *code = tell(&result, args, faults.count);
     }
     free(text.data);
+    vr_shape_free(shape);
+    json_decref(schema);
     vrwkv_model_close(model);
     return status;
 }
@@ -77,6 +89,7 @@ int vr_cmd_batch(int argc, char **argv) {
         {"question", 'q', VR_OPT_LIST, &args.questions, "TEXT", "a question about each picture (again for more)", 0, 0},
         {"questions", 0, VR_OPT_STRING, &args.question_file, "FILE", "further questions, one a line (-: stdin)", 0, 0},
         {"out", 'o', VR_OPT_STRING, &args.out, "FILE", "the answers, one JSON object a line; a run that was stopped goes on from it", 0, 0},
+        {"schema", 0, VR_OPT_STRING, &args.schema, "FILE", "answers are JSON of this JSON schema's shape (docs/EVAL.md: which keywords)", 0, 0},
         {"recursive", 'r', VR_OPT_FLAG, &args.recursive, NULL, "pictures of the folders below too", 0, 0},
         {"max-tokens", 'n', VR_OPT_INT, &args.max_tokens, "N", "longest answer (default 256)", 1, 100000},
         {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL, "count and report pictures that cannot be read instead of stopping", 0, 0},
@@ -84,7 +97,7 @@ int vr_cmd_batch(int argc, char **argv) {
         VR_OPTIONS_MODEL(&args.model),
         VR_OPTION_POSITION(&args.model),
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "friendly|original", "pictures, stops and padding as people expect (default) or as the original", 0, 0},
-        {"pad", 0, VR_OPT_CHOICE, &args.pad, "by-manner|original|none", "v7's padding in front of each prompt", 0, 0},
+        {"pad", 0, VR_OPT_CHOICE, &args.pad, "manner|original|none", "v7's padding in front of each prompt", 0, 0},
         {"batch", 'b', VR_OPT_INT, &args.batch, "N", "answers generated together (default 16); changes no answer", 1, 4096},
         {"no-reuse", 0, VR_OPT_FLAG, &args.no_reuse, NULL, "read every prompt as a whole, also where the picture comes first", 0, 0},
         VR_OPTIONS_MEMORY(&args.model),

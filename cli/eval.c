@@ -155,7 +155,7 @@ int vr_cmd_eval(int argc, char **argv) {
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly",
          "pictures, stops and padding as the original's (default) or as people expect; `original` written out also lets the original "
          "program's figure lead where it differs from the official scorer's", 0, 0},
-        {"pad", 0, VR_OPT_CHOICE, &args.pad, "by-manner|original|none", "v7's padding in front of each prompt", 0, 0},
+        {"pad", 0, VR_OPT_CHOICE, &args.pad, "manner|original|none", "v7's padding in front of each prompt", 0, 0},
         {"max-tokens", 0, VR_OPT_INT, &args.max_tokens, "N", "longest answer (default 128)", 1, 100000},
         {"batch", 'b', VR_OPT_INT, &args.batch, "N", "answers generated together (default 16); changes no answer", 1, 4096},
         {"no-reuse", 0, VR_OPT_FLAG, &args.no_reuse, NULL, "read every prompt as a whole, also where the picture comes first", 0, 0},

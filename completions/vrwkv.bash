@@ -1,7 +1,7 @@
 # bash completion of vrwkv: verbs, options, files. tests/cli.sh compares it with the help texts.
 _vrwkv() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]-}
-    local verbs="convert inspect run chat tokenize detokenize prompt trace verify bench"
+    local verbs="convert inspect run chat batch eval score tokenize detokenize prompt trace verify bench"
     local model="--model --mmproj --scan --image-position --threads --no-mmap --mlock"
     local sampling="--greedy --temp --top-k --top-p --min-p --typical --repeat-penalty --presence-penalty --frequency-penalty --penalty-decay --seed"
     local options

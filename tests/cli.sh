@@ -39,7 +39,7 @@ json_ok() { # NAME FILE
 }
 
 # ---- usage ----
-verbs="convert inspect run chat tokenize detokenize prompt trace verify bench"
+verbs="convert inspect run chat batch eval score tokenize detokenize prompt trace verify bench"
 code "--help" 0 "$vrwkv" --help
 for verb in $verbs; do
     has "--help lists $verb" "$(cat "$work/out")" "

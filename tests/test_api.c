@@ -382,7 +382,7 @@ static void random_models_run(void **state) {
         vrwkv_context *context = NULL;
         OK(vr_model_random(config, types[i], &(vrwkv_model_options){.threads = 1}, &random, &err));
         assert_int_equal(vrwkv_model_info(random)->image_tokens, 5);
-        OK(vrwkv_encode_pixels(random, NULL, NULL, NULL, &picture, &err));
+        OK(vrwkv_encode_pixels(random, NULL, 1, &picture, &err));
         OK(vrwkv_context_new(random, NULL, &context, &err));
         OK(vrwkv_feed_features(context, picture, &err));
         for (int k = 0; k < 400; k++) assert_true(vrwkv_logits(context)[k] - vrwkv_logits(context)[k] == 0); /* finite */

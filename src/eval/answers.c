@@ -48,7 +48,7 @@ vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t questio
     size_t prompt_bytes = prompt && (set->bench->prompts || set->bench->repeats) ? strlen(prompt) + 1 : 0;
     char *storage = vr_alloc(text.n + 1 + prompt_bytes, 1);
     if (!storage) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for an answer");
-    vr_answer answer = {.question = question, .storage = storage, .text = {storage, text.n}, .line = line};
+    vr_answer_line answer = {.question = question, .storage = storage, .text = {storage, text.n}, .line = line};
     memcpy(storage, text.p, text.n);
     if (prompt_bytes) answer.prompt = memcpy(storage + text.n + 1, prompt, prompt_bytes);
     size_t before = answers->of_question[question];
@@ -68,26 +68,26 @@ vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t questio
     return VRWKV_OK;
 }
 
-vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_place *place, vr_faults *faults,
+vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_where *where, vr_faults *faults,
                          vr_error *err) {
     const json_t *id = json_object_get(line, "question_id"), *text = json_object_get(line, "text");
     const char *prompt = json_string_value(json_object_get(line, "prompt"));
     char digits[24];
     if (!json_is_string(id) && !json_is_integer(id))
-        return vr_fault(faults, err, "%s:%zu: \"question_id\" is %s", place->path, place->line,
+        return vr_fault(faults, err, "%s:%zu: \"question_id\" is %s", where->path, where->line,
                         id ? "neither a number nor a text" : "missing");
     if (!json_is_string(text))
-        return vr_fault(faults, err, "%s:%zu: \"text\", the answer, is %s", place->path, place->line, text ? "no text" : "missing");
+        return vr_fault(faults, err, "%s:%zu: \"text\", the answer, is %s", where->path, where->line, text ? "no text" : "missing");
     size_t question = vr_set_find(set, id);
     if (question < set->n && set->questions[question].same) question = choose(answers, set, question, prompt);
     if (question == set->n)
-        return vr_fault(faults, err, "%s:%zu: id %s is no question of %s%s", place->path, place->line, vr_id_text(id, digits), set->file,
+        return vr_fault(faults, err, "%s:%zu: id %s is no question of %s%s", where->path, where->line, vr_id_text(id, digits), set->file,
                         vr_set_find(set, id) < set->n ? " with this prompt" : "");
     size_t before = answers->of_question[question];
     if (before)
-        VR_TRY(vr_fault(faults, err, "%s:%zu: a second answer to question %s, the first is at line %zu", place->path, place->line,
+        VR_TRY(vr_fault(faults, err, "%s:%zu: a second answer to question %s, the first is at line %zu", where->path, where->line,
                         vr_id_text(id, digits), answers->items[before - 1].line));
-    return vr_answers_keep(answers, set, question, vr_json_slice(text), prompt, place->line, err);
+    return vr_answers_keep(answers, set, question, vr_json_slice(text), prompt, where->line, err);
 }
 
 typedef struct reading {
@@ -96,10 +96,10 @@ typedef struct reading {
     vr_faults *faults;
 } reading;
 
-static vr_status read_answer(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status read_answer(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     reading *to = user;
     (void)key;
-    return vr_answers_add(to->answers, to->set, line, place, to->faults, err);
+    return vr_answers_add(to->answers, to->set, line, where, to->faults, err);
 }
 
 static vr_status check_missing(const vr_answers *answers, const vr_set *set, vr_faults *faults, vr_error *err) {

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "eval/model.h"
+#include "eval/shaped.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ typedef struct slot {
     vr_id_list ids;      /* of the answer */
     double logits;   /* sum of the chosen ones */
     double product;  /* of their probabilities: a plain product, which a long answer brings to 0 */
+    vr_shape_state shape;
 } slot;
 
 struct vr_ask {
@@ -36,7 +38,8 @@ struct vr_ask {
     vrwkv_context *behind;  /* the state behind the picture; with it the ids that led there */
     vr_id_list lead;
     bool have_behind;
-    vr_id_list prompt;          /* scratch */
+    vr_words words;         /* where answers have a shape */
+    vr_id_list prompt;      /* scratch */
     vr_str text;
 };
 
@@ -107,6 +110,7 @@ vr_status vr_ask_open(vr_ask **out, vrwkv_model *model, const vr_ask_options *op
     vr_status status = ask->slots && ask->active && ask->tokens
                            ? find_reuse(ask, err)
                            : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu answers at a time", n);
+    if (status == VRWKV_OK && options->shape) status = vr_words_make(&ask->words, model, err);
     if (status == VRWKV_OK) return VRWKV_OK;
     vr_ask_close(ask);
     *out = NULL;
@@ -122,6 +126,7 @@ void vr_ask_close(vr_ask *ask) {
     }
     vrwkv_context_free(ask->behind);
     vrwkv_features_free(ask->picture);
+    vr_words_free(&ask->words);
     vr_str_free(&ask->text);
     free(ask->prompt.items);
     free(ask->lead.items);
@@ -197,7 +202,8 @@ vr_status vr_ask_read(vr_ask *ask, const char *question, vrwkv_context **context
 static vr_status is_finished(vr_ask *ask, const slot *s, bool *finished, vr_error *err) {
     int32_t last = s->ids.items[s->ids.n - 1];
     *finished = last == ask->info->stop_token || s->ids.n >= (size_t)ask->options.max_tokens;
-    if (*finished || ask->options.manner == VRWKV_ORIGINAL) return VRWKV_OK;
+    if (ask->options.shape) *finished |= vr_shape_done(&s->shape);
+    if (*finished || ask->options.shape || ask->options.manner == VRWKV_ORIGINAL) return VRWKV_OK;
     vr_str_clear(&ask->text);
     VR_TRY(vr_model_decode_text(ask->model, s->ids.items, s->ids.n, &ask->text, err));
     *finished = last == 0 || (ask->text.n >= 2 && memcmp(ask->text.data + ask->text.n - 2, "\n\n", 2) == 0);
@@ -212,7 +218,8 @@ static vr_status give_reply(vr_ask *ask, slot *s, vr_error *err) {
     if (blank) text.n = (size_t)(blank - text.p);
     double n = (double)s->ids.n;
     const vr_reply reply = {.job = s->job, .prompt = vr_str_slice(&s->prompt), .text = vr_trim(text), .avg_logit = s->logits / n,
-                            .avg_prob = pow(s->product, 1 / n), .tokens = (int)s->ids.n};
+                            .avg_prob = pow(s->product, 1 / n), .tokens = (int)s->ids.n,
+                            .complete = !ask->options.shape || vr_shape_may_end(&s->shape)};
     s->busy = false;
     return ask->reply(ask->user, &reply, err);
 }
@@ -220,7 +227,9 @@ static vr_status give_reply(vr_ask *ask, slot *s, vr_error *err) {
 /* Chooses the next token of an answer. */
 static vr_status choose(vr_ask *ask, slot *s, int32_t *token, vr_error *err) {
     const float *logits = vrwkv_logits(s->context);
-    *token = vr_likeliest(logits, ask->info->n_vocab);
+    *token = ask->options.shape ? vr_words_choose(&ask->words, logits, ask->info->stop_token, &s->shape)
+                                : vr_likeliest(logits, ask->info->n_vocab);
+    if (*token < 0) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "no token of the vocabulary goes on with the shape that is wanted");
     s->logits += logits[*token];
     s->product *= exp(vr_log_softmax(logits, ask->info->n_vocab, *token));
     VR_TRY(vr_grow(&s->ids.items, &s->ids.room, s->ids.n + 1, sizeof *s->ids.items, err));
@@ -259,6 +268,7 @@ vr_status vr_ask_question(vr_ask *ask, size_t job, const char *question, vr_erro
             s->ids.n = 0;
             s->logits = 0;
             s->product = 1;
+            if (ask->options.shape) vr_shape_start(&s->shape, ask->options.shape);
             VR_TRY(read_question(ask, s, question, err));
             s->busy = true;
             return VRWKV_OK;

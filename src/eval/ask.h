@@ -8,6 +8,7 @@
 #ifndef VR_EVAL_ASK_H
 #define VR_EVAL_ASK_H
 #include "eval/str.h"
+#include "text/shape.h"
 
 typedef struct vr_ask_options {
     vrwkv_manner manner;
@@ -15,6 +16,7 @@ typedef struct vr_ask_options {
     int max_tokens;  /* of an answer; 0: 128, the original's */
     size_t batch;    /* answers at a time; 0: 16 */
     bool no_reuse;   /* read every prompt as a whole */
+    const vr_shape *shape; /* answers have this shape; NULL: any text */
 } vr_ask_options;
 
 typedef struct vr_ask vr_ask;
@@ -27,6 +29,7 @@ typedef struct vr_reply {
     double avg_logit;    /* mean of the chosen logits, the stop token's with them */
     double avg_prob;     /* (product of their probabilities)^(1/n) */
     int tokens;
+    bool complete;       /* of a shape: it was not cut at max_tokens */
 } vr_reply;
 
 typedef vr_status (*vr_reply_fn)(void *user, const vr_reply *reply, vr_error *err);

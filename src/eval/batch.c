@@ -83,7 +83,7 @@ static vr_status list(working *w, const char *below, int depth, vr_error *err) {
 
 static size_t n_jobs(const working *w) { return w->n * w->options->n_questions; }
 
-static vr_status match_line(void *user, const json_t *line, const vr_place *place, size_t *job, vr_error *err) {
+static vr_status match_line(void *user, const json_t *line, const vr_where *where, size_t *job, vr_error *err) {
     working *w = user;
     const char *image = vr_text_or(line, "image", ""), *question = vr_text_or(line, "question", "");
     size_t p = 0, q = 0;
@@ -98,7 +98,7 @@ static vr_status match_line(void *user, const json_t *line, const vr_place *plac
     }
     while (q < w->options->n_questions && strcmp(w->options->questions[q], question) != 0) q++;
     if (p >= w->n || strcmp(w->pictures[p], image) != 0 || q == w->options->n_questions)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s:%zu: no picture %.200s, or no question \"%.200s\", in this run", place->path, place->line, image,
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s:%zu: no picture %.200s, or no question \"%.200s\", in this run", where->path, where->line, image,
                        question);
     *job = p * w->options->n_questions + q;
     w->result->resumed++;
@@ -110,7 +110,9 @@ static vr_status take_reply(void *user, const vr_reply *reply, vr_error *err) {
     json_t *line = json_object();
     vr_put(line, "image", vr_json_of(vr_slice_of(w->pictures[reply->job / w->options->n_questions])));
     vr_put(line, "question", vr_json_of(vr_slice_of(w->options->questions[reply->job % w->options->n_questions])));
-    vr_put(line, "answer", vr_json_of(reply->text));
+    json_t *shaped = w->options->ask.shape && reply->complete ? json_loadb(reply->text.p, reply->text.n, JSON_DECODE_ANY, NULL) : NULL;
+    vr_put(line, "answer", shaped ? shaped : vr_json_of(reply->text));
+    if (w->options->ask.shape) vr_put(line, "complete", json_boolean(shaped != NULL));
     vr_put(line, "tokens", json_integer(reply->tokens));
     vr_put(line, "avg_prob", json_real(vr_round(reply->avg_prob, 3)));
     vr_status status = vr_log_add(&w->log, reply->job, line, err);
@@ -129,6 +131,7 @@ static json_t *make_record(const working *w) {
     vr_put(record, "manner", json_string(w->options->ask.manner == VRWKV_ORIGINAL ? "original" : "friendly"));
     vr_put(record, "padding", json_integer(w->options->ask.padding));
     vr_put(record, "max_tokens", json_integer(w->options->ask.max_tokens));
+    vr_put(record, "schema", w->options->schema ? json_incref(w->options->schema) : json_null());
     return record;
 }
 

@@ -11,6 +11,7 @@ typedef struct vr_batch_options {
     const char *const *questions;
     size_t n_questions;
     bool recursive;
+    json_t *schema;    /* that ask.shape was made from, for the record; or NULL; borrowed */
     vr_faults *faults; /* a picture that cannot be read */
     int (*progress)(void *user, size_t done, size_t total); /* pictures; not 0: stop */
     void *user;

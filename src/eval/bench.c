@@ -179,14 +179,14 @@ size_t vr_set_find(const vr_set *set, const json_t *id) {
     return vr_set_find_text(set, vr_id_text(id, digits));
 }
 
-vr_status vr_set_add(vr_set *set, vr_question *question, const vr_place *place, vr_faults *faults, vr_error *err) {
+vr_status vr_set_add(vr_set *set, vr_question *question, const vr_where *where, vr_faults *faults, vr_error *err) {
     char digits[24];
     vr_status status = VRWKV_OK;
     bool keep = true;
-    question->line = place->line;
+    question->line = where->line;
     if (!json_is_string(question->id) && !json_is_integer(question->id)) {
         keep = false;
-        status = vr_fault(faults, err, "%s:%zu: the question's id is %s", place->path, place->line,
+        status = vr_fault(faults, err, "%s:%zu: the question's id is %s", where->path, where->line,
                           question->id ? "neither a number nor a text" : "missing");
     } else if (!question->text) {
         status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a question");
@@ -195,7 +195,7 @@ vr_status vr_set_add(vr_set *set, vr_question *question, const vr_place *place, 
         const json_t *known = json_object_get(set->index, id);
         if (known && !set->bench->repeats) {
             keep = false;
-            status = vr_fault(faults, err, "%s:%zu: id %s was there before, at line %zu", place->path, place->line, id,
+            status = vr_fault(faults, err, "%s:%zu: id %s was there before, at line %zu", where->path, where->line, id,
                               set->questions[json_integer_value(known)].line);
         } else if (!known && json_object_set_new(set->index, id, json_integer((json_int_t)set->n)) != 0) {
             status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu questions", set->n);
@@ -225,13 +225,13 @@ static const json_t *first_of(const json_t *line, const char *const *keys, size_
     return value;
 }
 
-vr_status vr_load_question(vr_set *set, const json_t *line, const vr_place *place, vr_faults *faults, vr_error *err) {
+vr_status vr_load_question(vr_set *set, const json_t *line, const vr_where *where, vr_faults *faults, vr_error *err) {
     static const char *const id_keys[] = {"question_id", "id", "index"}, *const answer_keys[] = {"answers", "answer"};
     vr_question question = {0};
     const char *text = text_of(line, &question.turn), *image = json_string_value(json_object_get(line, "image"));
     const json_t *answer = question.turn ? json_object_get(json_array_get(json_object_get(line, "conversations"), 1), "value")
                                          : first_of(line, answer_keys, VR_COUNT(answer_keys));
-    if (!text) return vr_fault(faults, err, "%s:%zu: neither a text nor a conversation", place->path, place->line);
+    if (!text) return vr_fault(faults, err, "%s:%zu: neither a text nor a conversation", where->path, where->line);
     question.id = json_incref((json_t *)first_of(line, id_keys, VR_COUNT(id_keys)));
     question.metadata = json_incref(json_object_get(line, "metadata"));
     question.answer = json_incref((json_t *)answer);
@@ -239,7 +239,7 @@ vr_status vr_load_question(vr_set *set, const json_t *line, const vr_place *plac
     question.image = vr_strdup(image);
     question.group = vr_set_word(set, image ? image : "");
     question.category = vr_set_word(set, vr_text_or(line, "category", "all"));
-    return vr_set_add(set, &question, place, faults, err);
+    return vr_set_add(set, &question, where, faults, err);
 }
 
 typedef struct loading {
@@ -247,10 +247,10 @@ typedef struct loading {
     vr_faults *faults;
 } loading;
 
-static vr_status load_line(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status load_line(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     loading *to = user;
     (void)key;
-    return vr_load_question(to->set, line, place, to->faults, err);
+    return vr_load_question(to->set, line, where, to->faults, err);
 }
 
 vr_status vr_load_questions(vr_set *set, vr_faults *faults, vr_error *err) {

@@ -94,24 +94,24 @@ size_t vr_set_find(const vr_set *set, const json_t *id);
 size_t vr_set_find_text(const vr_set *set, const char *id);
 /* One more question; takes over what `question` points to, also when it fails. An id that the
  * benchmark does not repeat is a fault when it comes again. */
-vr_status vr_set_add(vr_set *set, vr_question *question, const vr_place *place, vr_faults *faults, vr_error *err);
+vr_status vr_set_add(vr_set *set, vr_question *question, const vr_where *where, vr_faults *faults, vr_error *err);
 /* The set's questions from its .jsonl or .json file; what most benchmarks load with. */
 vr_status vr_load_questions(vr_set *set, vr_faults *faults, vr_error *err);
-vr_status vr_load_question(vr_set *set, const json_t *line, const vr_place *place, vr_faults *faults, vr_error *err);
+vr_status vr_load_question(vr_set *set, const json_t *line, const vr_where *where, vr_faults *faults, vr_error *err);
 
 /* ---- answers ---- */
 
-typedef struct vr_answer {
+typedef struct vr_answer_line {
     size_t question;
     vr_slice text;
     char *prompt; /* or NULL */
     char *storage;
     size_t line;
-} vr_answer;
+} vr_answer_line;
 
 typedef struct vr_answers {
     const char *path;
-    vr_answer *items; /* in the order of the file */
+    vr_answer_line *items; /* in the order of the file */
     size_t n, room;
     size_t *of_question; /* [set->n] index of its answer plus one; 0: none */
     size_t missing;      /* questions without an answer */
@@ -122,7 +122,7 @@ typedef struct vr_answers {
 vr_status vr_answers_read(vr_answers *answers, const vr_set *set, const char *path, vr_faults *faults, vr_error *err);
 /* For answers that come one by one: start, then add each line. */
 vr_status vr_answers_start(vr_answers *answers, const vr_set *set, const char *path, vr_error *err);
-vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_place *place, vr_faults *faults,
+vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_where *where, vr_faults *faults,
                          vr_error *err);
 /* The same where it is known which question was asked; a second one replaces the first. */
 vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t question, vr_slice text, const char *prompt, size_t line,

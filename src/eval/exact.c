@@ -101,23 +101,23 @@ typedef struct loading {
     vr_faults *faults;
 } loading;
 
-static vr_status load_triple(loading *to, const json_t *entry, const vr_place *place, vr_error *err) {
+static vr_status load_triple(loading *to, const json_t *entry, const vr_where *where, vr_error *err) {
     const json_t *text = json_array_get(entry, 0), *answer = json_array_get(entry, 1), *picture = json_array_get(entry, 2);
     vr_str turn = {0}, image = {0};
     if (!json_is_string(text) || !json_is_string(answer) || !json_is_integer(picture))
-        return vr_fault(to->faults, err, "%s:%zu: expected [question, answer, number of the picture]", place->path, place->line);
+        return vr_fault(to->faults, err, "%s:%zu: expected [question, answer, number of the picture]", where->path, where->line);
     vr_str_format(&turn, "%s%s", json_string_value(text), VR_SHORT_ANSWER);
     vr_str_format(&image, "%lld.png", (long long)json_integer_value(picture));
     vr_question question = {.id = json_integer((json_int_t)to->set->n), .text = turn.data, .image = image.data,
                             .answer = json_incref((json_t *)answer)};
     if (image.data) question.group = vr_set_word(to->set, image.data);
-    return vr_set_add(to->set, &question, place, to->faults, err);
+    return vr_set_add(to->set, &question, where, to->faults, err);
 }
 
-static vr_status load_entry(void *user, const char *key, json_t *entry, const vr_place *place, vr_error *err) {
+static vr_status load_entry(void *user, const char *key, json_t *entry, const vr_where *where, vr_error *err) {
     loading *to = user;
     (void)key;
-    return json_is_object(entry) ? vr_load_question(to->set, entry, place, to->faults, err) : load_triple(to, entry, place, err);
+    return json_is_object(entry) ? vr_load_question(to->set, entry, where, to->faults, err) : load_triple(to, entry, where, err);
 }
 
 /* What is asked for, told by the right answer. */

@@ -18,10 +18,10 @@ static void report(looking *to, const char *what, vr_finding_kind kind, size_t f
     to->found(to->user, &finding);
 }
 
-static vr_status count_one(void *user, const char *key, json_t *value, const vr_place *place, vr_error *err) {
+static vr_status count_one(void *user, const char *key, json_t *value, const vr_where *where, vr_error *err) {
     (void)key;
     (void)value;
-    (void)place;
+    (void)where;
     (void)err;
     ++*(size_t *)user;
     return VRWKV_OK;

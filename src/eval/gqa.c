@@ -73,7 +73,7 @@ static const char *number_word(vr_set *set, size_t n) {
     return vr_set_word(set, digits);
 }
 
-static vr_status take_answers(vr_set *set, gold *to, const json_t *value, const vr_place *place, vr_error *err) {
+static vr_status take_answers(vr_set *set, gold *to, const json_t *value, const vr_where *where, vr_error *err) {
     size_t n = json_is_array(value) ? json_array_size(value) : 1;
     vr_str joined = {0};
     to->answers = vr_alloc(n ? n : 1, sizeof *to->answers);
@@ -82,7 +82,7 @@ static vr_status take_answers(vr_set *set, gold *to, const json_t *value, const 
         const json_t *answer = json_is_array(value) ? json_array_get(value, i) : value;
         if (!json_is_string(answer)) {
             vr_str_free(&joined);
-            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer is no text", place->path, place->line);
+            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer is no text", where->path, where->line);
         }
         vr_slice text = vr_json_slice(answer);
         char *copy = vr_slice_copy(text);
@@ -102,7 +102,7 @@ typedef struct taking {
     bool ordered;
 } taking;
 
-static vr_status take_question(void *user, const char *id, json_t *question, const vr_place *place, vr_error *err) {
+static vr_status take_question(void *user, const char *id, json_t *question, const vr_where *where, vr_error *err) {
     taking *to = user;
     golds *all = to->set->gold;
     size_t i = id ? vr_set_find_text(to->set, id) : to->set->n;
@@ -111,7 +111,7 @@ static vr_status take_question(void *user, const char *id, json_t *question, con
     const char *text, *group = vr_text_or(groups, "global", NULL);
     gold *right = &to->list[i];
     if (right->known) return VRWKV_OK;
-    VR_TRY(vr_need_text(question, "question", place, &text, err));
+    VR_TRY(vr_need_text(question, "question", where, &text, err));
     *right = (gold){.known = true, .balanced = json_is_true(json_object_get(question, "isBalanced"))};
     right->structural = vr_set_word(to->set, vr_text_or(types, "structural", "none"));
     right->semantic = vr_set_word(to->set, vr_text_or(types, "semantic", "none"));
@@ -122,7 +122,7 @@ static vr_status take_question(void *user, const char *id, json_t *question, con
         all->order[all->n_order++] = i;
         to->set->questions[i].category = right->structural;
     }
-    return take_answers(to->set, right, json_object_get(question, to->key), place, err);
+    return take_answers(to->set, right, json_object_get(question, to->key), where, err);
 }
 
 static vr_status read_gold(vr_set *set, const char *name, gold **list, const char *key, bool ordered, vr_error *err) {

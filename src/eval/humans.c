@@ -12,14 +12,14 @@ static vr_slice answer_at(const json_t *list, size_t i, bool *found) {
     return vr_json_slice(entry);
 }
 
-vr_status vr_humans_read(vr_humans *humans, const json_t *list, const vr_place *place, vr_error *err) {
+vr_status vr_humans_read(vr_humans *humans, const json_t *list, const vr_where *where, vr_error *err) {
     size_t n = json_array_size(list), bytes = 0;
     bool found = true;
     *humans = (vr_humans){0};
-    if (n == 0) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: there is no list of human answers", place->path, place->line);
+    if (n == 0) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: there is no list of human answers", where->path, where->line);
     for (size_t i = 0; i < n; i++) {
         bytes += answer_at(list, i, &found).n;
-        if (!found) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: human answer %zu is no text", place->path, place->line, i + 1);
+        if (!found) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: human answer %zu is no text", where->path, where->line, i + 1);
     }
     humans->answers = vr_alloc(1, n * sizeof *humans->answers + bytes);
     if (!humans->answers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for human answers");

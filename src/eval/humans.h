@@ -10,7 +10,7 @@ typedef struct vr_humans {
 } vr_humans;
 
 /* A list of texts, or of objects with a text `answer`. */
-vr_status vr_humans_read(vr_humans *humans, const json_t *list, const vr_place *place, vr_error *err);
+vr_status vr_humans_read(vr_humans *humans, const json_t *list, const vr_where *where, vr_error *err);
 void vr_humans_free(vr_humans *humans);
 bool vr_humans_agree(const vr_humans *humans); /* all said the same, spaces at the ends aside */
 vr_slice vr_humans_usual(const vr_humans *humans); /* the most frequent, the first on ties */

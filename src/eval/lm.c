@@ -34,9 +34,9 @@ static vr_status encode(vr_request *request, const vr_predictor *with, vr_error 
     return status;
 }
 
-vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_place *place,
+vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_where *where,
                            const vr_predictor *with, vr_error *err) {
-    VR_TRY(task->make(document, name, line, place, err));
+    VR_TRY(task->make(document, name, line, where, err));
     for (size_t i = 0; i < document->n; i++) {
         VR_TRY(vr_str_check(&document->requests[i].context, err));
         VR_TRY(vr_str_check(&document->requests[i].continuation, err));

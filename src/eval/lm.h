@@ -27,14 +27,14 @@ typedef struct vr_lm_task {
     const char *name;        /* beginning of the file's name */
     bool perplexity, normed; /* metrics beside acc */
     /* The requests of a line, without ids yet. */
-    vr_status (*make)(vr_document *to, const char *name, const json_t *line, const vr_place *place, vr_error *err);
+    vr_status (*make)(vr_document *to, const char *name, const json_t *line, const vr_where *where, vr_error *err);
 } vr_lm_task;
 /* By the beginning of a file's name: "lambada_openai_mt_de" is a lambada. NULL: unknown. */
 const vr_lm_task *vr_lm_task_find(const char *name);
 const char *vr_lm_task_names(void);
 
 /* One line of the published files to requests with their ids. `document` must be empty. */
-vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_place *place,
+vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_where *where,
                            const vr_predictor *with, vr_error *err);
 void vr_document_clear(vr_document *document);
 /* Fills log_likelihood and greedy; what the requests have in common is read once. */

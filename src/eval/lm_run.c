@@ -23,13 +23,13 @@ typedef struct task_run {
     bool stopped;
 } task_run;
 
-static vr_status one_document(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status one_document(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     task_run *run = user;
     vr_error why = {0};
     bool right = false;
     (void)key;
     if (run->stopped || (run->options->limit && run->sums.n >= run->options->limit)) return VRWKV_OK;
-    vr_status status = vr_document_make(run->document, run->sums.task, run->name, line, place, &run->with, &why);
+    vr_status status = vr_document_make(run->document, run->sums.task, run->name, line, where, &run->with, &why);
     if (status != VRWKV_OK) {
         vr_document_clear(run->document);
         return vr_fault(run->options->faults, err, "%s", why.message);
@@ -45,10 +45,10 @@ static vr_status one_document(void *user, const char *key, json_t *line, const v
     return run->stopped ? vr_fail(err, VRWKV_ERR_CANCELLED, "stopped") : status;
 }
 
-static vr_status count_line(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status count_line(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     (void)key;
     (void)line;
-    (void)place;
+    (void)where;
     (void)err;
     ++*(size_t *)user;
     return VRWKV_OK;

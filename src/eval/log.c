@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 vr_status vr_beside(char **path, const char *out, const char *ending, vr_error *err) {
@@ -74,6 +75,18 @@ static vr_status open_record(const char *out, const json_t *record, vr_error *er
 
 /* ---- lines ---- */
 
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* EINVAL: what cannot be synced, such as a pipe. */
+static vr_status sync_file(vr_log *log, vr_error *err) {
+    log->synced = now();
+    return fdatasync(log->fd) == 0 || errno == EINVAL ? VRWKV_OK : vr_fail_io(err, "write", log->path);
+}
+
 static vr_status write_all(vr_log *log, const char *data, size_t n, vr_error *err) {
     for (size_t done = 0; done < n;) {
         ssize_t part = write(log->fd, data + done, n - done);
@@ -91,9 +104,9 @@ static vr_status read_lines(vr_log *log, vr_log_match match, void *user, const c
         size_t n = (size_t)(stop - (text + log->end)), job;
         json_error_t fault;
         json_t *value = json_loadb(text + log->end, n, JSON_ALLOW_NUL, &fault);
-        vr_place place = {log->path, line};
+        vr_where where = {log->path, line};
         if (!value) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: no JSON object: %s", log->path, line, fault.text);
-        vr_status status = match(user, value, &place, &job, err);
+        vr_status status = match(user, value, &where, &job, err);
         json_decref(value);
         VR_TRY(status);
         log->at[job] = log->end + 1;
@@ -127,7 +140,7 @@ vr_status vr_log_add(vr_log *log, size_t job, const json_t *line, vr_error *err)
     vr_str text = {0};
     vr_status status = vr_json_line(line, &text, err);
     if (status == VRWKV_OK) status = write_all(log, text.data, text.n, err);
-    if (status == VRWKV_OK && fdatasync(log->fd) != 0 && errno != EINVAL) status = vr_fail_io(err, "write", log->path); /* EINVAL: no disk */
+    if (status == VRWKV_OK && now() - log->synced >= 1) status = sync_file(log, err);
     log->at[job] = log->end + 1;
     log->size[job] = text.n;
     log->end += text.n;
@@ -155,6 +168,7 @@ vr_status vr_log_sort(vr_log *log, vr_error *err) {
         sorted &= log->at[i] > before;
         before = log->at[i];
     }
+    VR_TRY(sync_file(log, err));
     if (sorted) return VRWKV_OK;
     VR_TRY(vr_map_open(&map, log->path, false, err));
     vr_status status = rewrite(log, &map, err);

@@ -1,5 +1,6 @@
-/* A file of JSON lines that grows: a line is on the disk before the call returns, and one that a kill cut
- * short is removed when the file is opened again. Beside it lies its record, <file>.run.json: what the
+/* A file of JSON lines that grows: a line is written before the call returns, so a kill loses none, and
+ * brought to the disk within a second, which is what a power cut may lose. A line cut short is removed when
+ * the file is opened again. Beside it lies its record, <file>.run.json: what the
  * lines depend on; only a run with the same record goes on with the file. */
 #ifndef VR_EVAL_LOG_H
 #define VR_EVAL_LOG_H
@@ -11,11 +12,12 @@ typedef struct vr_log {
     size_t *at;   /* [n] offset plus one of job i's line; 0: not there */
     size_t *size; /* [n] */
     size_t n, end;
+    double synced; /* when */
     bool open;
 } vr_log;
 
 /* Which job a line that is there belongs to. An error where it is none: the file is another run's. */
-typedef vr_status (*vr_log_match)(void *user, const json_t *line, const vr_place *place, size_t *job, vr_error *err);
+typedef vr_status (*vr_log_match)(void *user, const json_t *line, const vr_where *where, size_t *job, vr_error *err);
 
 /* Opens or creates the file of n jobs. */
 vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *record, vr_log_match match, void *user, vr_error *err);

@@ -72,7 +72,7 @@ static bool parse_index(vr_slice field, long long *out) {
 }
 
 static vr_status add_row(vr_set *set, int index, int picture, size_t line, vr_faults *faults, vr_error *err) {
-    vr_place place = {set->file, line};
+    vr_where where = {set->file, line};
     long long number;
     char group[24];
     vr_slice text = set->table.fields[index];
@@ -85,7 +85,7 @@ static vr_status add_row(vr_set *set, int index, int picture, size_t line, vr_fa
     snprintf(group, sizeof group, "%lld", number % ROTATION);
     vr_question question = {.id = json_integer(number), .text = vr_slice_copy(asked.p ? asked : (vr_slice){"", 0}), .own = r,
                             .picture = r->cells[picture], .group = vr_set_word(set, group), .category = cell_word(set, r, "l2-category")};
-    return vr_set_add(set, &question, &place, faults, err);
+    return vr_set_add(set, &question, &where, faults, err);
 }
 
 static vr_status load(vr_set *set, vr_faults *faults, vr_error *err) {

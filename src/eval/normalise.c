@@ -48,7 +48,7 @@ static const pair contractions[] = {
 
 static const char *look_up(const pair *pairs, size_t n, vr_slice word) {
     for (size_t i = 0; i < n; i++)
-        if (vr_slice_is(word, pairs[i].from)) return pairs[i].to;
+        if (pairs[i].from[0] == word.p[0] && vr_slice_is(word, pairs[i].from)) return pairs[i].to;
     return NULL;
 }
 

@@ -31,19 +31,19 @@ static bool same_question(const vr_question *question, const char *text, const c
     return strncmp(own, text, n) == 0 && (own[n] == 0 || own[n] == '\n') && (!question->image || !image || !strcmp(question->image, image));
 }
 
-static vr_status take_label(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status take_label(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     taking *to = user;
     golds *all = to->set->gold;
     const char *label, *text;
     (void)key;
-    VR_TRY(vr_need_text(line, "label", place, &label, err));
-    VR_TRY(vr_need_text(line, "text", place, &text, err));
+    VR_TRY(vr_need_text(line, "label", where, &label, err));
+    VR_TRY(vr_need_text(line, "text", where, &text, err));
     while (to->next < to->set->n && to->set->questions[to->next].category != to->category) to->next++;
     if (to->next == to->set->n) return VRWKV_OK; /* pairs are cut to the shorter side */
     const vr_question *question = &to->set->questions[to->next];
     if (!same_question(question, text, json_string_value(json_object_get(line, "image"))))
-        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu asks \"%.80s\", but its pair by position, %s:%zu, asks \"%.80s\"", place->path,
-                       place->line, text, to->set->file, question->line, question->text);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu asks \"%.80s\", but its pair by position, %s:%zu, asks \"%.80s\"", where->path,
+                       where->line, text, to->set->file, question->line, question->text);
     all->label[to->next++] = strcmp(label, "no") == 0 ? VR_SAID_NO : VR_SAID_YES;
     return VRWKV_OK;
 }

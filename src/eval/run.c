@@ -69,9 +69,9 @@ static json_t *make_record(const running *r) {
 }
 
 /* A line that is there already: one of this run's answers. */
-static vr_status take_line(void *user, const json_t *line, const vr_place *place, size_t *job, vr_error *err) {
+static vr_status take_line(void *user, const json_t *line, const vr_where *where, size_t *job, vr_error *err) {
     running *r = user;
-    VR_TRY(vr_answers_add(r->answers, r->set, line, place, NULL, err));
+    VR_TRY(vr_answers_add(r->answers, r->set, line, where, NULL, err));
     *job = r->answers->items[r->answers->n - 1].question;
     return VRWKV_OK;
 }

@@ -30,26 +30,26 @@ static void free_gold(void *data) {
     free(all);
 }
 
-static vr_status take_problem(void *user, const char *id, json_t *problem, const vr_place *place, vr_error *err) {
+static vr_status take_problem(void *user, const char *id, json_t *problem, const vr_where *where, vr_error *err) {
     vr_set *set = user;
     golds *all = set->gold;
     size_t i = id ? vr_set_find_text(set, id) : set->n;
     const json_t *answer = json_object_get(problem, "answer");
     json_t *choices;
     if (i == set->n) return VRWKV_OK;
-    VR_TRY(vr_need_list(problem, "choices", place, &choices, err));
+    VR_TRY(vr_need_list(problem, "choices", where, &choices, err));
     if (!json_is_integer(answer) || json_integer_value(answer) < 0 || (size_t)json_integer_value(answer) >= json_array_size(choices))
-        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer of problem %s is no index of its %zu choices", place->path,
-                       place->line, id, json_array_size(choices));
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer of problem %s is no index of its %zu choices", where->path,
+                       where->line, id, json_array_size(choices));
     all->items[i] = (gold){(int)json_integer_value(answer), (int)json_array_size(choices)};
     set->questions[i].category = vr_set_word(set, vr_text_or(problem, "subject", "none"));
     return VRWKV_OK;
 }
 
-static vr_status take_id(void *user, const char *key, json_t *id, const vr_place *place, vr_error *err) {
+static vr_status take_id(void *user, const char *key, json_t *id, const vr_where *where, vr_error *err) {
     golds *all = user;
     (void)key;
-    if (!json_is_string(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: an id is no text", place->path, place->line);
+    if (!json_is_string(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: an id is no text", where->path, where->line);
     VR_TRY(vr_grow(&all->ids, &all->room, all->n + 1, sizeof *all->ids, err));
     all->ids[all->n] = vr_slice_copy(vr_json_slice(id));
     return all->ids[all->n++] ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");

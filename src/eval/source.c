@@ -47,11 +47,11 @@ bool vr_exists(const char *path) { return access(path, F_OK) == 0; }
 typedef struct reader {
     vr_map map;
     const char *at, *end;
-    vr_place place; /* of `at` */
+    vr_where where; /* of `at` */
 } reader;
 
 static vr_status reader_open(reader *in, const char *path, vr_error *err) {
-    *in = (reader){.place = {path, 1}};
+    *in = (reader){.where = {path, 1}};
     VR_TRY(vr_map_open(&in->map, path, false, err));
     in->at = in->map.data ? (const char *)in->map.data : "";
     in->end = in->at + in->map.size;
@@ -60,7 +60,7 @@ static vr_status reader_open(reader *in, const char *path, vr_error *err) {
 }
 
 static void advance(reader *in, size_t n) {
-    for (const char *p = in->at, *stop = in->at + n; (p = memchr(p, '\n', (size_t)(stop - p))); p++) in->place.line++;
+    for (const char *p = in->at, *stop = in->at + n; (p = memchr(p, '\n', (size_t)(stop - p))); p++) in->where.line++;
     in->at += n;
 }
 
@@ -71,7 +71,7 @@ static void skip_spaces(reader *in) {
 }
 
 static vr_status bad_json(const reader *in, const json_error_t *fault, vr_error *err) {
-    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: %s", in->place.path, in->place.line + (size_t)(fault->line > 1 ? fault->line - 1 : 0),
+    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: %s", in->where.path, in->where.line + (size_t)(fault->line > 1 ? fault->line - 1 : 0),
                    fault->text);
 }
 
@@ -92,14 +92,14 @@ static vr_status expect(reader *in, char mark, const char *what, vr_error *err) 
     }
     char found[8] = "the end";
     if (in->at < in->end) snprintf(found, sizeof found, "'%c'", *in->at >= 0x20 && *in->at < 0x7f ? *in->at : '?');
-    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: found %s, expected '%c' (%s)", in->place.path, in->place.line, found, mark, what);
+    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: found %s, expected '%c' (%s)", in->where.path, in->where.line, found, mark, what);
 }
 
 static vr_status read_key(reader *in, json_t **key, vr_error *err) {
     VR_TRY(read_value(in, key, err));
     vr_status status = json_is_string(*key) ? expect(in, ':', "behind a member's name", err)
-                                            : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: a member's name is no text", in->place.path,
-                                                      in->place.line);
+                                            : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: a member's name is no text", in->where.path,
+                                                      in->where.line);
     if (status != VRWKV_OK) json_decref(*key);
     return status;
 }
@@ -130,9 +130,9 @@ static vr_status walk(reader *in, vr_json_fn fn, void *user, vr_error *err) {
         if (!more) return VRWKV_OK;
         if (object) VR_TRY(read_key(in, &key, err));
         skip_spaces(in);
-        vr_place place = in->place;
+        vr_where where = in->where;
         vr_status status = read_value(in, &value, err);
-        if (status == VRWKV_OK) status = fn(user, json_string_value(key), value, &place, err);
+        if (status == VRWKV_OK) status = fn(user, json_string_value(key), value, &where, err);
         json_decref(value);
         json_decref(key);
         VR_TRY(status);
@@ -146,7 +146,7 @@ static vr_status walk_named(reader *in, const char *name, vr_json_fn fn, void *u
     for (bool first = true;; first = false) {
         json_t *key, *value;
         VR_TRY(next_member(in, '}', first, &more, err));
-        if (!more) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: there is no list \"%s\" in it", in->place.path, name);
+        if (!more) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: there is no list \"%s\" in it", in->where.path, name);
         VR_TRY(read_key(in, &key, err));
         bool found = strcmp(json_string_value(key), name) == 0;
         json_decref(key);
@@ -168,9 +168,9 @@ vr_status vr_read_list(const char *path, const char *name, vr_json_fn fn, void *
 static vr_status read_line(const reader *in, size_t n, vr_faults *faults, vr_json_fn fn, void *user, vr_error *err) {
     json_error_t fault;
     json_t *value = json_loadb(in->at, n, JSON_ALLOW_NUL, &fault);
-    if (!value) return vr_fault(faults, err, "%s:%zu: no JSON object: %s", in->place.path, in->place.line, fault.text);
-    vr_status status = json_is_object(value) ? fn(user, NULL, value, &in->place, err)
-                                             : vr_fault(faults, err, "%s:%zu: an array, expected an object", in->place.path, in->place.line);
+    if (!value) return vr_fault(faults, err, "%s:%zu: no JSON object: %s", in->where.path, in->where.line, fault.text);
+    vr_status status = json_is_object(value) ? fn(user, NULL, value, &in->where, err)
+                                             : vr_fault(faults, err, "%s:%zu: an array, expected an object", in->where.path, in->where.line);
     json_decref(value);
     return status;
 }
@@ -199,19 +199,19 @@ vr_slice vr_json_slice(const json_t *string) {
     return json_is_string(string) ? (vr_slice){json_string_value(string), json_string_length(string)} : (vr_slice){"", 0};
 }
 
-static vr_status wrong_member(const json_t *object, const char *key, const char *kind, const vr_place *place, vr_error *err) {
-    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"%s\" is %s, expected %s", place->path, place->line, key,
+static vr_status wrong_member(const json_t *object, const char *key, const char *kind, const vr_where *where, vr_error *err) {
+    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"%s\" is %s, expected %s", where->path, where->line, key,
                    json_object_get(object, key) ? "of another kind" : "missing", kind);
 }
 
-vr_status vr_need_text(const json_t *object, const char *key, const vr_place *place, const char **out, vr_error *err) {
+vr_status vr_need_text(const json_t *object, const char *key, const vr_where *where, const char **out, vr_error *err) {
     *out = json_string_value(json_object_get(object, key));
-    return *out ? VRWKV_OK : wrong_member(object, key, "a text", place, err);
+    return *out ? VRWKV_OK : wrong_member(object, key, "a text", where, err);
 }
 
-vr_status vr_need_list(const json_t *object, const char *key, const vr_place *place, json_t **out, vr_error *err) {
+vr_status vr_need_list(const json_t *object, const char *key, const vr_where *where, json_t **out, vr_error *err) {
     *out = json_object_get(object, key);
-    return json_is_array(*out) ? VRWKV_OK : wrong_member(object, key, "a list", place, err);
+    return json_is_array(*out) ? VRWKV_OK : wrong_member(object, key, "a list", where, err);
 }
 
 const char *vr_text_or(const json_t *object, const char *key, const char *otherwise) {

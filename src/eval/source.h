@@ -19,13 +19,13 @@ typedef struct vr_faults {
 /* VRWKV_OK where the work goes on without it. */
 vr_status vr_fault(vr_faults *faults, vr_error *err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-typedef struct vr_place {
+typedef struct vr_where {
     const char *path;
     size_t line; /* from 1 */
-} vr_place;
+} vr_where;
 
 /* One value, borrowed during the call. key: the member's name where the list is an object, else NULL. */
-typedef vr_status (*vr_json_fn)(void *user, const char *key, json_t *value, const vr_place *place, vr_error *err);
+typedef vr_status (*vr_json_fn)(void *user, const char *key, json_t *value, const vr_where *where, vr_error *err);
 
 /* One JSON object per line; empty lines are none. A line that is no object is a fault. */
 vr_status vr_read_lines(const char *path, vr_faults *faults, vr_json_fn fn, void *user, vr_error *err);
@@ -68,8 +68,8 @@ vr_status vr_join(char **out, const char *folder, const char *name, vr_error *er
 bool vr_exists(const char *path);
 
 /* Members with a clear message where they are missing or of another kind. */
-vr_status vr_need_text(const json_t *object, const char *key, const vr_place *place, const char **out, vr_error *err);
-vr_status vr_need_list(const json_t *object, const char *key, const vr_place *place, json_t **out, vr_error *err);
+vr_status vr_need_text(const json_t *object, const char *key, const vr_where *where, const char **out, vr_error *err);
+vr_status vr_need_list(const json_t *object, const char *key, const vr_where *where, json_t **out, vr_error *err);
 const char *vr_text_or(const json_t *object, const char *key, const char *otherwise);
 vr_slice vr_json_slice(const json_t *string); /* "" where it is none */
 #endif

@@ -36,18 +36,18 @@ static bool same_question(const vr_question *question, const char *asked) {
     return same;
 }
 
-static vr_status take_annotation(void *user, const char *key, json_t *entry, const vr_place *place, vr_error *err) {
+static vr_status take_annotation(void *user, const char *key, json_t *entry, const vr_where *where, vr_error *err) {
     vr_set *set = user;
     golds *all = set->gold;
     const char *picture, *asked;
     (void)key;
-    VR_TRY(vr_need_text(entry, "image_id", place, &picture, err));
-    VR_TRY(vr_need_text(entry, "question", place, &asked, err));
+    VR_TRY(vr_need_text(entry, "image_id", where, &picture, err));
+    VR_TRY(vr_need_text(entry, "question", where, &asked, err));
     size_t first = vr_set_find_text(set, picture);
     for (size_t i = first < set->n ? first + 1 : 0; i > 0; i = set->questions[i - 1].same) {
         if (!same_question(&set->questions[i - 1], asked)) continue;
         vr_humans_free(&all->items[i - 1]); /* the last annotation of a question counts, as in the original */
-        VR_TRY(vr_humans_read(&all->items[i - 1], json_object_get(entry, "answers"), place, err));
+        VR_TRY(vr_humans_read(&all->items[i - 1], json_object_get(entry, "answers"), where, err));
     }
     return VRWKV_OK;
 }
@@ -89,7 +89,7 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
     vr_str said = {0}, line = {0};
     double sum = 0;
     for (size_t k = 0; k < answers->n; k++) {
-        const vr_answer *answer = &answers->items[k];
+        const vr_answer_line *answer = &answers->items[k];
         double score = out->verdicts[answer->question].score;
         sum += score;
         json_array_append_new(each, json_real(score));

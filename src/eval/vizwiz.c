@@ -27,18 +27,18 @@ typedef struct taking {
     json_t *by_picture;
 } taking;
 
-static vr_status take_annotation(void *user, const char *key, json_t *entry, const vr_place *place, vr_error *err) {
+static vr_status take_annotation(void *user, const char *key, json_t *entry, const vr_where *where, vr_error *err) {
     taking *to = user;
     golds *all = to->set->gold;
     const char *picture;
     (void)key;
-    VR_TRY(vr_need_text(entry, "image", place, &picture, err));
+    VR_TRY(vr_need_text(entry, "image", where, &picture, err));
     const json_t *at = json_object_get(to->by_picture, picture);
     if (!at) return VRWKV_OK;
     size_t i = (size_t)json_integer_value(at);
     vr_humans_free(&all->items[i]);
     to->set->questions[i].category = vr_set_word(to->set, vr_text_or(entry, "answer_type", "all"));
-    return vr_humans_read(&all->items[i], json_object_get(entry, "answers"), place, err);
+    return vr_humans_read(&all->items[i], json_object_get(entry, "answers"), where, err);
 }
 
 static vr_status read_gold(vr_set *set, const char *path, vr_error *err) {

@@ -31,18 +31,18 @@ static void free_gold(void *data) {
     free(all);
 }
 
-static vr_status take_annotation(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status take_annotation(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     vr_set *set = user;
     golds *all = set->gold;
     const json_t *id = json_object_get(line, "question_id");
     (void)key;
-    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", place->path, place->line);
+    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
     size_t question = vr_set_find(set, id);
     if (question == set->n) return VRWKV_OK; /* not asked: the set is a part */
     gold *to = &all->items[question];
     if (!to->humans.n) all->order[all->n_order++] = question;
     vr_humans_free(&to->humans);
-    VR_TRY(vr_humans_read(&to->humans, json_object_get(line, "answers"), place, err));
+    VR_TRY(vr_humans_read(&to->humans, json_object_get(line, "answers"), where, err));
     to->question_type = vr_set_word(set, vr_text_or(line, "question_type", "none"));
     to->answer_type = vr_set_word(set, vr_text_or(line, "answer_type", "none"));
     set->questions[question].category = to->question_type;
@@ -85,7 +85,9 @@ static json_t *percents(const vr_means *means) {
     return object;
 }
 
-static vr_status score_variant(const vr_set *set, const vr_answers *answers, bool official, json_t *block, double *overall, vr_error *err) {
+/* verdicts: the official scores, which were judged before; NULL: the other rules. */
+static vr_status score_variant(const vr_set *set, const vr_answers *answers, const vr_verdict *verdicts, json_t *block, double *overall,
+                               vr_error *err) {
     const golds *all = set->gold;
     vr_means by_question = {0}, by_answer = {0};
     json_t *each = json_object(), *zero = json_array();
@@ -95,7 +97,7 @@ static vr_status score_variant(const vr_set *set, const vr_answers *answers, boo
     for (size_t k = 0; k < all->n_order && status == VRWKV_OK; k++) {
         size_t i = all->order[k];
         const gold *right = &all->items[i];
-        double score = answers->of_question[i] ? accuracy(&right->humans, vr_answer_of(answers, i), official) : 0;
+        double score = verdicts ? verdicts[i].score : answers->of_question[i] ? accuracy(&right->humans, vr_answer_of(answers, i), false) : 0;
         sum += score;
         status = vr_means_add(&by_question, right->question_type, score, err);
         if (status == VRWKV_OK) status = vr_means_add(&by_answer, right->answer_type, score, err);
@@ -107,7 +109,7 @@ static vr_status score_variant(const vr_set *set, const vr_answers *answers, boo
     vr_put(block, "perQuestionType", percents(&by_question));
     vr_put(block, "perAnswerType", percents(&by_answer));
     vr_put(block, "perQuestion", each);
-    if (official)
+    if (verdicts)
         json_decref(zero);
     else
         vr_put(block, "zero_score_questions", zero);
@@ -124,12 +126,12 @@ typedef struct uploading {
     json_t *list;
 } uploading;
 
-static vr_status put_upload(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status put_upload(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     uploading *to = user;
     const json_t *id = json_object_get(line, "question_id");
     vr_str plain = {0};
     (void)key;
-    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", place->path, place->line);
+    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
     size_t question = vr_set_find(to->set, id);
     if (question < to->set->n && to->answers->of_question[question])
         vr_normalise(vr_rule_find("m4c"), vr_answer_of(to->answers, question), &plain);
@@ -165,7 +167,7 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
         json_t *block = json_object();
         double overall = 0;
         vr_put(out->values, variants[i].key, block);
-        VR_TRY(score_variant(set, answers, variants[i].official, block, &overall, err));
+        VR_TRY(score_variant(set, answers, variants[i].official ? out->verdicts : NULL, block, &overall, err));
         vr_score_figure(out, variants[i].name, overall, 2, !variants[i].official);
     }
     return make_upload(set, answers, out, err);

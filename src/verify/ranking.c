@@ -238,7 +238,7 @@ static const char *compare_request(const vr_request *found, const json_t *want) 
     return found->greedy == json_is_true(json_object_get(want, "greedy")) ? NULL : "greedy differs";
 }
 
-static vr_status check_document(void *user, const char *key, json_t *line, const vr_place *place, vr_error *err) {
+static vr_status check_document(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
     checking *to = user;
     vr_document *document = vr_alloc(1, sizeof *document);
     const json_t *want = json_array_get(to->docs, to->at);
@@ -246,7 +246,7 @@ static vr_status check_document(void *user, const char *key, json_t *line, const
     bool right;
     (void)key;
     if (!document) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a document");
-    vr_status status = vr_document_make(document, to->task, to->name, line, place, to->with, err);
+    vr_status status = vr_document_make(document, to->task, to->name, line, where, to->with, err);
     if (status == VRWKV_OK) status = vr_document_score(document, to->with, err);
     if (status == VRWKV_OK) {
         const json_t *requests = json_object_get(want, "requests"), *expected = json_object_get(want, "metrics");

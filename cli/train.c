@@ -99,6 +99,7 @@ static int train(const vr_train_settings *settings, bool resume) {
     vr_interrupt_install(false);
     vr_status status = vr_train_run(settings, resume, &hooks, &err);
     vr_progress_end();
+    if (status == VRWKV_ERR_CANCELLED) vr_note("%s", err.message);
     if (status != VRWKV_OK) return vr_report("train", &err);
     vr_error plot = {0};
     if (vr_train_log_plot(settings->out, &plot) != VRWKV_OK) vr_note("no curves: %s", plot.message);

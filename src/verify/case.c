@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #define DEEPEST 32
-#define UNSUPPORTED "not supported by this version"
 
 typedef struct runner_row {
     const char *kind;

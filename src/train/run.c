@@ -212,7 +212,7 @@ static vr_status open_data(run *r) {
     VR_TRY(vr_dataset_open(&r->data, r->set.data, r->hooks->progress, r->hooks->user, r->err));
     vr_dataset_facts facts = vr_dataset_tell(r->data);
     note(r, "%lld samples, %lld with a picture", (long long)vr_dataset_size(r->data), (long long)facts.with_image);
-    if (facts.without_answer) note(r, "%lld samples have no answer: they train nothing", (long long)facts.without_answer);
+    if (facts.without_answer) note(r, "samples without an answer, which train nothing: %lld", (long long)facts.without_answer);
     if (r->set.eval_data) VR_TRY(vr_dataset_open(&r->eval_data, r->set.eval_data, r->hooks->progress, r->hooks->user, r->err));
     return VRWKV_OK;
 }

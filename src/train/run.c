@@ -1,6 +1,7 @@
 #include "train/run.h"
 #include "base/io.h"
 #include "base/memory.h"
+#include "train/reply.h"
 #include "train/checkpoint.h"
 #include "train/init.h"
 #include "train/loader.h"
@@ -365,6 +366,22 @@ static vr_status one_step(run *r) {
     return VRWKV_OK;
 }
 
+static vr_status answer_some(run *r) {
+    int64_t n = vr_dataset_size(r->eval_data);
+    for (int64_t i = 0; i < n && i < r->set.eval_answers; i++) {
+        vr_reply answer;
+        VR_TRY(vr_reply_make(&answer, r->eval_data, i, r->model, &r->examples, r->err));
+        vr_status status = VRWKV_OK;
+        if (answer.answer) {
+            note(r, "  answered \"%.200s\", expected \"%.200s\"", answer.answer, answer.expected);
+            status = vr_train_log_answer(&r->log, r->mark.step - 1, answer.question, answer.expected, answer.answer, r->err);
+        }
+        vr_reply_free(&answer);
+        VR_TRY(status);
+    }
+    return VRWKV_OK;
+}
+
 /* Evaluates where it is time; *better: than ever before. */
 static vr_status maybe_evaluate(run *r, bool *better) {
     double loss;
@@ -376,7 +393,7 @@ static vr_status maybe_evaluate(run *r, bool *better) {
     note(r, "step %lld: evaluation loss %.4f%s", (long long)r->mark.step, loss, *better ? ", the best" : "");
     r->mark.without_better = *better ? 0 : r->mark.without_better + 1;
     if (*better) r->mark.best_loss = loss, r->mark.best_step = r->mark.step;
-    return VRWKV_OK;
+    return answer_some(r);
 }
 
 static bool is_cancelled(const run *r) { return r->hooks->cancel && __atomic_load_n(r->hooks->cancel, __ATOMIC_RELAXED); }

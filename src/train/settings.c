@@ -60,6 +60,7 @@ static const vr_train_field fields[] = {
     TEXT("eval-data", eval_data, "FILE", "conversations to evaluate on"),
     INT("eval-every", NULL, eval_every, VR_UNSAID, 1, 1e12, "steps between evaluations (default: as --save-every)"),
     INT("eval-samples", NULL, eval_samples, 64, 1, 1e9, "samples of an evaluation"),
+    INT("eval-answers", NULL, eval_answers, 2, 0, 1e6, "samples of it that are answered, to be read: answers.jsonl"),
     INT("patience", NULL, patience, 0, 0, 1e9, "ends after so many evaluations without a better one; 0: never"),
     HEADING("The machine"),
     TEXT("recompute", recompute, "auto|on|off", "on: each block is run a second time instead of keeping what it computed; less memory, a third more time"),

@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So many logits are held at once: the head's rows are cut into pieces, each of them run twice. */
 #define LOGITS_AT_ONCE ((int64_t)1 << 25)
 
 vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes, vr_error *err) {
-    *t = (vr_trainer){.model = model};
+    *t = (vr_trainer){.model = model, .logits_at_once = LOGITS_AT_ONCE};
     VR_TRY(vr_weight_set_open(&t->weights, model, choice, err));
     for (size_t i = 0; i < t->weights.n; i++) t->trains_towers |= strncmp(t->weights.items[i].name, "vit.", 4) == 0;
     vr_status status = vr_arena_open(&t->arena, (size_t)max_bytes, err);
@@ -167,7 +166,7 @@ static bool run_head(vr_run *run, const void *context, int piece, vr_tensor *at[
 }
 
 static vr_tensor *run_heads(pass *p, vr_tensor *x, const int32_t *targets, const float *weights) {
-    int64_t V = p->model->config.lm.n_vocab, n = x ? x->shape[0] : 0, rows = LOGITS_AT_ONCE / V;
+    int64_t V = p->model->config.lm.n_vocab, n = x ? x->shape[0] : 0, rows = p->trainer->logits_at_once / V;
     vr_tape *tape = &p->trainer->tape;
     bool checkpoints = tape->checkpoints;
     if (n == 0) return vr_zeros2(p->run, 1, 1); /* nothing is labelled */

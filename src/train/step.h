@@ -15,6 +15,7 @@ typedef struct vr_trainer {
     bool trains_towers;
     float l2wrap;       /* factor of the pull on the largest logits, 1e-4 in the original */
     bool labelled_only; /* the head runs on rows that have a label: the same gradients where l2wrap is 0 */
+    int64_t logits_at_once; /* numbers; the head's rows are cut into pieces of so many, each of them run twice */
     const int *cancel;
 } vr_trainer;
 

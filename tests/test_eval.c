@@ -51,10 +51,23 @@ static const char *file_of(const char *text, size_t n, const char *ending) {
 
 static void letters_are_those_of_unicode(void **unused) {
     (void)unused;
-    static const struct { const char *in, *lower, *capital; } cases[] = {
-        {"ABC xyz", "abc xyz", "Abc xyz"}, {"ÀÉÎ", "àéî", "Àéî"}, {"İ", "i̇", "İ"}, {"ΟΔΟΣ ΣΑΣ", "οδος σας", "Οδος σας"},
-        {"ß", "ß", "Ss"}, {"ŉ", "ŉ", "ʼN"}, {"猫 Cat", "猫 cat", "猫 cat"}, {"ǆ", "ǆ", "ǅ"}, {"", "", ""},
-        {"\xff" "A", "\xff" "a", "\xff" "a"}, /* no UTF-8: kept */
+    static const struct { const char *in, *lower, *capital;
+    } cases[] = {
+        {"ABC xyz", "abc xyz", "Abc xyz"},
+        {"ÀÉÎ", "àéî", "Àéî"},
+        {"İ", "i̇", "İ"},
+        {"ΟΔΟΣ ΣΑΣ", "οδος σας", "Οδος σας"},
+        {"ß", "ß", "Ss"},
+        {"ŉ", "ŉ", "ʼN"},
+        {"猫 Cat", "猫 cat", "猫 cat"},
+        {"ǆ", "ǆ", "ǅ"},
+        {"", "", ""},
+        {"\xff"
+         "A",
+         "\xff"
+         "a",
+         "\xff"
+         "a"}, /* no UTF-8: kept */
     };
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         char out[128];
@@ -238,8 +251,9 @@ static void weights_of_one_give_the_headline(void **unused) {
 
 static void averages_are_the_papers(void **unused) {
     (void)unused;
-    json_t *tasks = json_pack("{s:{s:{s:f},s:i},s:{s:{s:f},s:i},s:{s:{s:f},s:i}}", "xwinograd_en", "metrics", "acc", 0.9, "documents", 30,
-                              "xwinograd_fr", "metrics", "acc", 0.6, "documents", 10, "piqa", "metrics", "acc", 0.5, "documents", 7);
+    json_t *tasks =
+        json_pack("{s:{s:{s:f},s:i},s:{s:{s:f},s:i},s:{s:{s:f},s:i}}", "xwinograd_en", "metrics", "acc", 0.9, "documents",
+                  30, "xwinograd_fr", "metrics", "acc", 0.6, "documents", 10, "piqa", "metrics", "acc", 0.5, "documents", 7);
     json_t *averages = vr_lm_averages(tasks);
     double mean = json_number_value(json_object_get(json_object_get(averages, "groups"), "xwinograd"));
     assert_true(fabs(mean - 82.5) < 1e-9); /* by documents */
@@ -273,23 +287,38 @@ static size_t taken(const char *schema, const char *text, bool *end) {
 
 static void shapes_take_their_json_and_no_other(void **unused) {
     (void)unused;
-    static const char object[] = "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"array\",\"items\":"
-                                 "{\"type\":\"string\",\"maxLength\":3},\"minItems\":1,\"maxItems\":2}}}";
-    static const struct { const char *schema, *text; size_t n; bool end; } cases[] = {
-        {object, "{\"a\":12,\"b\":[\"x\",\"\\u00e9yz\"]}", 29, true}, {object, "{\"a\":1.5", 6, false}, {object, "{\"b\"", 2, false},
-        {object, "{\"a\":1,\"b\":[]}", 12, false}, {object, "{\"a\":1,\"b\":[\"abcd\"]}", 16, false}, {object, "{\"a\":1,\"b\":[\"\",\"\",\"\"]}", 17, false},
-        {"{\"type\":\"number\"}", "-0.25", 5, true}, {"{\"type\":\"number\"}", "012", 1, true}, {"{\"type\":\"number\"}", "1.", 2, false},
-        {"{\"type\":\"integer\"}", "1234567890123456", 15, true}, {"{\"enum\":[1,12,\"x\"]}", "12", 2, true}, {"{\"enum\":[1,12]}", "13", 1, true},
-        {"{\"type\":\"boolean\"}", "true", 4, true}, {"{\"type\":\"boolean\"}", "trap", 2, false}, {"{\"type\":\"null\"}", "null ", 4, true},
-        {"{\"const\":\"é\"}", "\"é\"", 4, true}, {"{\"type\":\"object\"}", "{}", 2, true},
-        {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}", "[1,2,33]", 8, true}, {"{\"type\":\"string\",\"minLength\":2}", "\"a\"", 2, false},
+    static const char object[] =
+        "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"array\",\"items\":"
+        "{\"type\":\"string\",\"maxLength\":3},\"minItems\":1,\"maxItems\":2}}}";
+    static const struct { const char *schema, *text; size_t n; bool end;
+    } cases[] = {
+        {object, "{\"a\":12,\"b\":[\"x\",\"\\u00e9yz\"]}", 29, true},
+        {object, "{\"a\":1.5", 6, false},
+        {object, "{\"b\"", 2, false},
+        {object, "{\"a\":1,\"b\":[]}", 12, false},
+        {object, "{\"a\":1,\"b\":[\"abcd\"]}", 16, false},
+        {object, "{\"a\":1,\"b\":[\"\",\"\",\"\"]}", 17, false},
+        {"{\"type\":\"number\"}", "-0.25", 5, true},
+        {"{\"type\":\"number\"}", "012", 1, true},
+        {"{\"type\":\"number\"}", "1.", 2, false},
+        {"{\"type\":\"integer\"}", "1234567890123456", 15, true},
+        {"{\"enum\":[1,12,\"x\"]}", "12", 2, true},
+        {"{\"enum\":[1,12]}", "13", 1, true},
+        {"{\"type\":\"boolean\"}", "true", 4, true},
+        {"{\"type\":\"boolean\"}", "trap", 2, false},
+        {"{\"type\":\"null\"}", "null ", 4, true},
+        {"{\"const\":\"é\"}", "\"é\"", 4, true},
+        {"{\"type\":\"object\"}", "{}", 2, true},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}", "[1,2,33]", 8, true},
+        {"{\"type\":\"string\",\"minLength\":2}", "\"a\"", 2, false},
         {"{\"type\":\"string\"}", "\"a\nb", 2, false},
     };
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         bool end;
         size_t n = taken(cases[i].schema, cases[i].text, &end);
         if (n != cases[i].n || end != cases[i].end)
-            fail_msg("%zu: %zu bytes of %s, expected %zu; may end: %d, expected %d", i, n, cases[i].text, cases[i].n, end, cases[i].end);
+            fail_msg("%zu: %zu bytes of %s, expected %zu; may end: %d, expected %d", i, n, cases[i].text, cases[i].n, end,
+                     cases[i].end);
     }
     json_t *json = json_loads("{\"type\":\"string\",\"pattern\":\"a+\"}", 0, NULL);
     vr_shape *shape;

@@ -34,7 +34,8 @@ typedef struct vr_reply {
 
 typedef vr_status (*vr_reply_fn)(void *user, const vr_reply *reply, vr_error *err);
 
-vr_status vr_ask_open(vr_ask **out, vrwkv_model *model, const vr_ask_options *options, vr_reply_fn reply, void *user, vr_error *err);
+vr_status vr_ask_open(vr_ask **out, vrwkv_model *model, const vr_ask_options *options, vr_reply_fn reply, void *user,
+                      vr_error *err);
 void vr_ask_close(vr_ask *ask);
 /* What is kept of a picture: "state", or "features", and why, for a reader. */
 const char *vr_ask_reuse(const vr_ask *ask);

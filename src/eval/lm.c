@@ -34,8 +34,8 @@ static vr_status encode(vr_request *request, const vr_predictor *with, vr_error 
     return status;
 }
 
-vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_where *where,
-                           const vr_predictor *with, vr_error *err) {
+vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line,
+                           const vr_where *where, const vr_predictor *with, vr_error *err) {
     VR_TRY(task->make(document, name, line, where, err));
     for (size_t i = 0; i < document->n; i++) {
         VR_TRY(vr_str_check(&document->requests[i].context, err));
@@ -136,12 +136,16 @@ json_t *vr_lm_document_metrics(const vr_lm_task *task, const vr_document *docume
 typedef struct member { const char *task, *metric; } member;
 
 static const member english[] = {
-    {"lambada_openai", "acc"}, {"piqa", "acc"}, {"storycloze_2016", "acc"}, {"hellaswag", "acc_norm"}, {"winogrande", "acc"},
-    {"arc_challenge", "acc_norm"}, {"arc_easy", "acc"}, {"headqa_en", "acc_norm"}, {"openbookqa", "acc_norm"}, {"sciq", "acc"},
+    {"lambada_openai", "acc"}, {"piqa", "acc"},           {"storycloze_2016", "acc"},
+    {"hellaswag", "acc_norm"}, {"winogrande", "acc"},     {"arc_challenge", "acc_norm"},
+    {"arc_easy", "acc"},       {"headqa_en", "acc_norm"}, {"openbookqa", "acc_norm"},
+    {"sciq", "acc"},
 };
 
-static const char *const groups[][2] = {
-    {"lambada_multilingual", "lambada_openai_mt_"}, {"xstorycloze", "xstorycloze_"}, {"xwinograd", "xwinograd_"}, {"xcopa", "xcopa_"}};
+static const char *const groups[][2] = {{"lambada_multilingual", "lambada_openai_mt_"},
+                                        {"xstorycloze", "xstorycloze_"},
+                                        {"xwinograd", "xwinograd_"},
+                                        {"xcopa", "xcopa_"}};
 
 static double metric_of(const json_t *results, const char *task, const char *metric, double *n) {
     const json_t *entry = json_object_get(results, task);

@@ -34,8 +34,8 @@ const vr_lm_task *vr_lm_task_find(const char *name);
 const char *vr_lm_task_names(void);
 
 /* One line of the published files to requests with their ids. `document` must be empty. */
-vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_where *where,
-                           const vr_predictor *with, vr_error *err);
+vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line,
+                           const vr_where *where, const vr_predictor *with, vr_error *err);
 void vr_document_clear(vr_document *document);
 /* Fills log_likelihood and greedy; what the requests have in common is read once. */
 vr_status vr_document_score(vr_document *document, const vr_predictor *with, vr_error *err);

@@ -12,7 +12,7 @@
 
 typedef struct score_args {
     const char *data, *answers, *split, *questions, *submission;
-    int manner, limit;
+    int manner, limit, threads;
     bool json, keep_going;
 } score_args;
 
@@ -55,6 +55,7 @@ int vr_cmd_score(int argc, char **argv) {
          "original: where the original program's figure differs from the official scorer's, the original's leads", 0, 0},
         {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL,
          "count and report faults in the data instead of stopping at the first", 0, 0},
+        VR_OPTION_THREADS(&args.threads), /* as everywhere; scoring is one thread's work */
         VR_OPTION_JSON(&args.json),
     };
     char names[256];

@@ -29,19 +29,19 @@ static vr_status read_questions(vr_strings *questions, const char *path, vr_buff
 
 static int show(void *user, size_t done, size_t total) { return vr_progress_show(user, "pictures", done, total); }
 
-static int tell(const vr_batch_result *result, const batch_args *args, size_t faults) {
+static int tell(const vr_batch_result *result, const batch_args *args) {
     double minutes = result->seconds / 60, rate = minutes > 0 ? (double)result->encoded / minutes : 0;
     if (args->json)
         return vr_json_print(json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:s, s:s}", "out", args->out, "pictures",
                                        (json_int_t)result->pictures, "encoded", (json_int_t)result->encoded, "answers",
                                        (json_int_t)result->answered, "answers_before", (json_int_t)result->resumed, "unread",
-                                       (json_int_t)faults, "seconds", result->seconds, "pictures_per_minute", rate,
+                                       (json_int_t)result->unread, "seconds", result->seconds, "pictures_per_minute", rate,
                                        "kept_of_a_picture", result->reuse, "why", result->reuse_reason),
                              1);
     vr_note("%zu answers about %zu pictures in %.1f s (%.1f pictures a minute); %zu answers were there already",
             result->answered, result->encoded, result->seconds, rate, result->resumed);
     if (result->answered) vr_note("kept of a picture: %s (%s)", result->reuse, result->reuse_reason);
-    if (faults) vr_note("%zu pictures could not be read", faults);
+    if (result->unread) vr_note("%zu pictures could not be read", result->unread);
     return 0;
 }
 
@@ -84,7 +84,7 @@ static vr_status run(batch_args *args, const char *folder, int *code, vr_error *
                                           .user = &bar};
         status = vr_batch_run(model, &options, &result, err);
         vr_progress_end();
-        if (status == VRWKV_OK) *code = tell(&result, args, faults.count);
+        if (status == VRWKV_OK) *code = tell(&result, args);
     }
     free(text.data);
     vr_shape_free(shape);

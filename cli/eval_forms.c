@@ -228,7 +228,7 @@ typedef struct text_args {
     vr_model_args model;
     vr_strings tasks;
     const char *data, *out;
-    int limit;
+    int limit, manner;
     bool json, keep_going;
 } text_args;
 
@@ -263,6 +263,7 @@ static vr_status run_text(const text_args *args, int *code, vr_error *err) {
     const vr_lm_run_options options = {.names = args->tasks.items,
                                        .n_names = args->tasks.n,
                                        .limit = (size_t)args->limit,
+                                       .manner = args->manner == VR_MANNER_FRIENDLY ? VRWKV_FRIENDLY : VRWKV_ORIGINAL,
                                        .faults = &faults,
                                        .progress = show_task,
                                        .user = &bar};
@@ -294,6 +295,8 @@ int vr_eval_text(int argc, char **argv) {
         {"data", 'd', VR_OPT_STRING, &args.data, "DIR", "folder of <task>.jsonl files in the published row formats", 0, 0},
         {"task", 0, VR_OPT_LIST, &args.tasks, "NAME", "only tasks that begin so (again for more)", 0, 0},
         {"limit", 'n', VR_OPT_INT, &args.limit, "N", "only the first N documents of each", 0, INT32_MAX},
+        {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly",
+         "context and choice encoded together (default), or each by itself", 0, 0},
         {"out", 'o', VR_OPT_STRING, &args.out, "FILE", "also write the result, for `eval compare`", 0, 0},
         {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL,
          "count and report faults in the data instead of stopping at the first", 0, 0},

@@ -273,30 +273,51 @@ static json_t *values_of(const char *bench, const char *answer) {
 /* The first row asks for 5 triangles (A, right), 4 (B), 2 (C) or 3 (D). */
 static void letters_are_read_as_mmbench_does(void **unused) {
     (void)unused;
-    static const struct { const char *answer, *letter; int right_in_2023; } cases[] = {
-        {"A", "A", 1}, {"(A)", "A", 1}, {"A.", "A", 1}, {"*A*", "A", 0}, {"Z", "Z", 0}, {"", "Z", 0},
+    static const struct { const char *answer, *letter; int right_in_2023;
+    } cases[] = {
+        {"A", "A", 1},
+        {"(A)", "A", 1},
+        {"A.", "A", 1},
+        {"*A*", "A", 0},
+        {"Z", "Z", 0},
+        {"", "Z", 0},
         {"I think that A is the one word", "Z", 0}, /* not among the last four words */
-        {"we think A is the word", "A", 0}, {"A is it", "A", 1}, {"A is it now", "A", 0}, /* an article in 2023 */
-        {"A B", "Z", 0}, {"A or B? the correct ANSWER is **b**", "B", 0}, {"E", "Z", 0}, {"5 TRIANGLES", "A", 1},
-        {"5 triangles or 4 triangles", "Z", 0}, {"Cannot determine the answer, B", "Z", 0},
-        {"there are, if I count them as carefully as I can and look at each corner of the picture, 5 triangles in it, and not "
-         "one less than that", "Z", 1}, /* too long for its options */
+        {"we think A is the word", "A", 0},
+        {"A is it", "A", 1},
+        {"A is it now", "A", 0}, /* an article in 2023 */
+        {"A B", "Z", 0},
+        {"A or B? the correct ANSWER is **b**", "B", 0},
+        {"E", "Z", 0},
+        {"5 TRIANGLES", "A", 1},
+        {"5 triangles or 4 triangles", "Z", 0},
+        {"Cannot determine the answer, B", "Z", 0},
+        {"there are, if I count them as carefully as I can and look at each corner of the picture, 5 triangles in it, and "
+         "not "
+         "one less than that",
+         "Z", 1}, /* too long for its options */
     };
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         json_t *values = values_of("mmbench", cases[i].answer);
         const char *letter = vr_text_or(json_object_get(values, "letters"), "67", "none");
         double older = json_number_value(json_object_get(json_object_get(values, "circular_2023_rules"), "overall"));
         if (strcmp(letter, cases[i].letter) != 0 || older != cases[i].right_in_2023)
-            fail_msg("\"%s\": %s and %g, expected %s and %d", cases[i].answer, letter, older, cases[i].letter, cases[i].right_in_2023);
+            fail_msg("\"%s\": %s and %g, expected %s and %d", cases[i].answer, letter, older, cases[i].letter,
+                     cases[i].right_in_2023);
         json_decref(values);
     }
 }
 
 static void letters_are_read_as_scienceqa_does(void **unused) {
     (void)unused;
-    static const char *const cases[][2] = {{"A", "A"}, {" A", "FAILED"}, {"A.", "FAILED"}, {"A. yes", "A"}, {"The answer is C!", "C"},
-                                           {"The answer is C\n", "FAILED"}, {"The answer is C", "FAILED"},
-                                           {"The answer is C. The answer is D.", "FAILED"}, {"the answer is C.", "FAILED"}};
+    static const char *const cases[][2] = {{"A", "A"},
+                                           {" A", "FAILED"},
+                                           {"A.", "FAILED"},
+                                           {"A. yes", "A"},
+                                           {"The answer is C!", "C"},
+                                           {"The answer is C\n", "FAILED"},
+                                           {"The answer is C", "FAILED"},
+                                           {"The answer is C. The answer is D.", "FAILED"},
+                                           {"the answer is C.", "FAILED"}};
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         json_t *values = values_of("scienceqa", cases[i][0]);
         const char *parsed = vr_text_or(json_object_get(values, "parsed"), "30", "none");
@@ -318,10 +339,11 @@ static vr_status encode_bytes(void *user, vr_slice text, vr_id_list *ids, vr_err
 static void spaces_at_the_end_belong_to_what_follows(void **unused) {
     (void)unused;
     vr_document *document = calloc(1, sizeof *document);
-    json_t *line = json_pack("{s:s, s:s, s:{s:[s,s], s:[s,s]}}", "question_stem", "ride a \n", "answerKey", " B", "choices", "text", "cat", "dog",
-                             "label", "A", "B");
+    json_t *line = json_pack("{s:s, s:s, s:{s:[s,s], s:[s,s]}}", "question_stem", "ride a \n", "answerKey", " B", "choices",
+                             "text", "cat", "dog", "label", "A", "B");
     const vr_predictor with = {.encode = encode_bytes};
-    OK(vr_document_make(document, vr_lm_task_find("openbookqa"), "openbookqa", line, &(vr_where){"test", 1}, &with, &err));
+    OK(vr_document_make(document, vr_lm_task_find("openbookqa"), "openbookqa", line, &(vr_where){"test", 1},
+                        VRWKV_ORIGINAL, &with, &err));
     assert_int_equal(document->n, 2);
     assert_int_equal(document->gold, 1);
     assert_int_equal(document->requests[0].n_context, 1 + 6); /* the line end in front, "ride a" */
@@ -487,14 +509,23 @@ static void branches_are_independent(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(letters_are_those_of_unicode),  cmocka_unit_test(answers_are_normalised),
-        cmocka_unit_test(people_are_left_out_in_turn),   cmocka_unit_test(lists_are_read_member_by_member),
-        cmocka_unit_test(faults_stop_or_are_counted),    cmocka_unit_test(tables_are_read_as_pandas_does),
-        cmocka_unit_test(base64_goes_both_ways),         cmocka_unit_test(chunks_are_the_originals),
-        cmocka_unit_test(mcnemar_is_exact),              cmocka_unit_test(weights_of_one_give_the_headline),
-        cmocka_unit_test(letters_are_read_as_mmbench_does), cmocka_unit_test(letters_are_read_as_scienceqa_does),
-        cmocka_unit_test(spaces_at_the_end_belong_to_what_follows), cmocka_unit_test(averages_are_the_papers),       cmocka_unit_test(shapes_take_their_json_and_no_other),
-        cmocka_unit_test(sequences_are_read_exactly),    cmocka_unit_test(branches_are_independent),
+        cmocka_unit_test(letters_are_those_of_unicode),
+        cmocka_unit_test(answers_are_normalised),
+        cmocka_unit_test(people_are_left_out_in_turn),
+        cmocka_unit_test(lists_are_read_member_by_member),
+        cmocka_unit_test(faults_stop_or_are_counted),
+        cmocka_unit_test(tables_are_read_as_pandas_does),
+        cmocka_unit_test(base64_goes_both_ways),
+        cmocka_unit_test(chunks_are_the_originals),
+        cmocka_unit_test(mcnemar_is_exact),
+        cmocka_unit_test(weights_of_one_give_the_headline),
+        cmocka_unit_test(letters_are_read_as_mmbench_does),
+        cmocka_unit_test(letters_are_read_as_scienceqa_does),
+        cmocka_unit_test(spaces_at_the_end_belong_to_what_follows),
+        cmocka_unit_test(averages_are_the_papers),
+        cmocka_unit_test(shapes_take_their_json_and_no_other),
+        cmocka_unit_test(sequences_are_read_exactly),
+        cmocka_unit_test(branches_are_independent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

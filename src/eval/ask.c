@@ -143,13 +143,11 @@ const char *vr_ask_reuse(const vr_ask *ask) {
 }
 const char *vr_ask_reuse_reason(const vr_ask *ask) { return ask->reason; }
 
-vr_status vr_ask_picture(vr_ask *ask, vrwkv_features *picture, vr_error *err) {
-    (void)err;
+void vr_ask_picture(vr_ask *ask, vrwkv_features *picture) {
     vrwkv_features_share(picture);
     vrwkv_features_free(ask->picture);
     ask->picture = picture;
     ask->have_behind = false;
-    return VRWKV_OK;
 }
 
 /* ---- reading ---- */

@@ -157,7 +157,7 @@ static vr_status ask_about(working *w, vr_ask *ask, size_t picture, vr_error *er
         return vr_fault(w->options->faults, err, "%s: %.700s", w->pictures[picture], why.message);
     }
     w->result->encoded++;
-    status = vr_ask_picture(ask, features, err);
+    vr_ask_picture(ask, features);
     vrwkv_features_free(features);
     for (size_t q = 0; q < w->options->n_questions && status == VRWKV_OK; q++) {
         size_t job = picture * w->options->n_questions + q;
@@ -177,7 +177,7 @@ static vr_status ask_all(working *w, vr_error *err) {
         w->done++;
         if (w->options->progress && w->options->progress(w->options->user, w->done, w->n)) w->stopped = true;
     }
-    if (status == VRWKV_OK) status = vr_ask_finish(ask, err);
+    if (status == VRWKV_OK && !w->stopped) status = vr_ask_finish(ask, err);
     vr_ask_close(ask);
     if (status == VRWKV_OK && w->stopped)
         return vr_fail(err, VRWKV_ERR_CANCELLED, "stopped; the same command goes on from here");

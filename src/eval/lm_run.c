@@ -29,7 +29,8 @@ static vr_status one_document(void *user, const char *key, json_t *line, const v
     bool right = false;
     (void)key;
     if (run->stopped || (run->options->limit && run->sums.n >= run->options->limit)) return VRWKV_OK;
-    vr_status status = vr_document_make(run->document, run->sums.task, run->name, line, where, &run->with, &why);
+    vr_status status =
+        vr_document_make(run->document, run->sums.task, run->name, line, where, run->options->manner, &run->with, &why);
     if (status != VRWKV_OK) {
         vr_document_clear(run->document);
         return vr_fault(run->options->faults, err, "%s", why.message);
@@ -124,6 +125,7 @@ vr_status vr_lm_run(json_t **out, vrwkv_model *model, const char *folder, const 
         vr_put(*out, "kind", json_string("text"));
         vr_put(*out, "program", json_pack("{s:s, s:i}", "version", vrwkv_version(), "scorer", VR_SCORER_VERSION));
         vr_put(*out, "fingerprint", json_string(info->fingerprint));
+        vr_put(*out, "manner", json_string(options->manner == VRWKV_ORIGINAL ? "original" : "friendly"));
         vr_put(*out, "averages", vr_lm_averages(tasks));
         vr_put(*out, "tasks", json_incref(tasks));
     }

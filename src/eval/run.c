@@ -235,7 +235,8 @@ static vr_status ask_bundle(running *r, vr_ask *ask, size_t from, size_t to, ask
     vr_str text = {0};
     bool ok;
     VR_TRY(open_picture(r, from, to, &picture, &ok, err));
-    vr_status status = ok ? vr_ask_picture(ask, picture, err) : VRWKV_OK;
+    if (ok) vr_ask_picture(ask, picture);
+    vr_status status = VRWKV_OK;
     for (size_t k = from; ok && k < to && status == VRWKV_OK && !r->stopped; k++) {
         vr_str_clear(&text);
         status = vr_bench_prompt(r->set, &r->set->questions[r->order[k]], r->family, &text, err);
@@ -253,7 +254,7 @@ static vr_status ask_all(running *r, vr_ask *ask, ask_one one, void *with, vr_er
             to++;
         VR_TRY(ask_bundle(r, ask, from, to, one, with, err));
     }
-    return vr_ask_finish(ask, err);
+    return r->stopped ? VRWKV_OK : vr_ask_finish(ask, err); /* what is open when stopped is asked again */
 }
 
 static vr_status ask_openly(running *r, vr_ask *ask, size_t question, const char *text, void *with, vr_error *err) {
@@ -269,7 +270,7 @@ typedef struct ranking {
     vr_predictor predictor;
     vr_candidates candidates;
     vr_ranked *found; /* [shortlist] */
-    size_t shortlist;
+    size_t compared;
 } ranking;
 
 static vr_status ask_ranked(running *r, vr_ask *ask, size_t question, const char *text, void *with, vr_error *err) {
@@ -279,7 +280,7 @@ static vr_status ask_ranked(running *r, vr_ask *ask, size_t question, const char
     size_t best;
     VR_TRY(vr_ask_read(ask, text, &context, &prompt, err));
     vr_lm_prompt(rank->lm, context);
-    VR_TRY(vr_rank(&rank->candidates, rank->shortlist, &rank->predictor, rank->found, &best, err));
+    VR_TRY(vr_rank(&rank->candidates, rank->compared, &rank->predictor, rank->found, &best, err));
     const vr_ranked *answer = &rank->found[best];
     const char *name = rank->candidates.items[answer->candidate].text;
     json_t *line = begin_line(&r->set->questions[question], prompt, vr_trim(vr_slice_of(name)));
@@ -292,15 +293,18 @@ static vr_status ask_ranked(running *r, vr_ask *ask, size_t question, const char
 static vr_status open_ranking(running *r, ranking *rank, vr_error *err) {
     json_error_t fault;
     const vr_run_options *options = r->options;
-    *rank = (ranking){.shortlist = options->shortlist ? options->shortlist : VR_RANK_SHORTLIST};
-    VR_TRY(vr_lm_open(&rank->lm, r->model, rank->shortlist, err));
+    *rank = (ranking){.compared = options->shortlist ? options->shortlist : VR_RANK_SHORTLIST};
+    VR_TRY(vr_lm_open(&rank->lm, r->model, rank->compared, err));
     rank->predictor = vr_lm_predictor(rank->lm);
-    rank->found = vr_alloc(rank->shortlist, sizeof *rank->found);
+    rank->found = vr_alloc(rank->compared, sizeof *rank->found);
     if (!rank->found) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     json_t *list = json_load_file(options->candidates, 0, &fault);
     if (!list) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%d: %s", options->candidates, fault.line, fault.text);
     vr_status status = vr_candidates_read(&rank->candidates, list, options->candidates, &rank->predictor, err);
     json_decref(list);
+    /* fewer than are to be compared: an error in the original */
+    bool few = rank->candidates.n && rank->candidates.n < rank->compared;
+    if (few && options->ask.manner == VRWKV_FRIENDLY) rank->compared = rank->candidates.n;
     return status;
 }
 

@@ -262,7 +262,7 @@ static vr_status check_document(void *user, const char *key, json_t *line, const
     bool right;
     (void)key;
     if (!document) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a document");
-    vr_status status = vr_document_make(document, to->task, to->name, line, where, to->with, err);
+    vr_status status = vr_document_make(document, to->task, to->name, line, where, VRWKV_ORIGINAL, to->with, err);
     if (status == VRWKV_OK) status = vr_document_score(document, to->with, err);
     if (status == VRWKV_OK) {
         const json_t *requests = json_object_get(want, "requests"), *expected = json_object_get(want, "metrics");

@@ -149,7 +149,8 @@ static int check(const convert_args *args, const vr_strings *sources) {
         return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_version_names(), version);
     if (args->type && !known)
         return vr_usage_error("convert", "--type takes one of %s, found \"%s\"", vr_quant_writable(), args->type);
-    if (args->split && kind != VR_FILE_GGUF) return vr_usage_error("convert", "--split needs -o NAME.gguf, found \"%s\"", args->out);
+    if (args->split && kind != VR_FILE_GGUF)
+        return vr_usage_error("convert", "--split needs -o NAME.gguf, found \"%s\"", args->out);
     for (size_t i = 0; i < sources->n; i++)
         if (same_file(sources->items[i], args->out))
             return vr_usage_error("convert", "%s is a source; the result needs another name", args->out);
@@ -172,9 +173,12 @@ int vr_cmd_convert(int argc, char **argv) {
     const vr_option options[] = {
         VR_GROUP("Result"),
         {"out", 'o', VR_OPT_STRING, &args.out, "OUT", "the file to write: .gguf, .safetensors or .pth", 0, 0},
-        {"type", 0, VR_OPT_STRING, &args.type, "TYPE", "of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0 (default: as they came)", 0, 0},
-        {"split", 0, VR_OPT_FLAG, &args.split, NULL, "write NAME-rwkv.gguf for llama.cpp, and NAME-mmproj.gguf for run --mmproj, beside NAME.gguf", 0, 0},
-        {"rescale-every", 0, VR_OPT_INT, &args.rescale, "N", "in NAME-rwkv.gguf halve the activations after every N layers (for llama.cpp in half precision)", 0, 4096},
+        {"type", 0, VR_OPT_STRING, &args.type, "TYPE",
+         "of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0 (default: as they came)", 0, 0},
+        {"split", 0, VR_OPT_FLAG, &args.split, NULL,
+         "write NAME-rwkv.gguf for llama.cpp, and NAME-mmproj.gguf for run --mmproj, beside NAME.gguf", 0, 0},
+        {"rescale-every", 0, VR_OPT_INT, &args.rescale, "N",
+         "in NAME-rwkv.gguf halve the activations after every N layers (for llama.cpp in half precision)", 0, 4096},
         {"vocab", 0, VR_OPT_STRING, &args.vocab, "FILE", "vocabulary, one line \"ID 'TOKEN' LENGTH\" each (default: the source's; the world vocabulary for 65,536 rows)", 0, 0},
         VR_GROUP("A model that begins"),
         {"vision", 0, VR_OPT_LIST, &args.vision, "TYPE=FILE,...", "towers of their own files beside the language model: clip, siglip-hf, dinov2, siglip, sam", 0, 0},

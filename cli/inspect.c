@@ -49,13 +49,14 @@ static double bits_per_weight(uint64_t bytes, uint64_t count) {
 static vr_status look(inspected *in, const vr_settings *settings, vr_error *err) {
     struct stat info;
     VR_TRY(vr_weights_open(&in->weights, in->path, NULL, err));
-    if (stat(in->path, &info) == 0) in->file_bytes = (double)info.st_size;
     for (size_t i = 0; i < vr_weights_count(in->weights); i++) {
         const vr_entry *entry = vr_weights_at(in->weights, i);
         in->tensor_bytes += entry->bytes;
         in->parameters += entry_count(entry);
     }
     const vr_meta *vocab = vr_weights_meta(in->weights, VOCAB_KEY);
+    bool regular = stat(in->path, &info) == 0 && S_ISREG(info.st_mode);
+    in->file_bytes = (double)(regular ? (uint64_t)info.st_size : in->tensor_bytes); /* a pipe tells no size */
     in->vocabulary = vocab && vocab->type == VR_META_ARRAY ? (int64_t)vocab->n_items : -1;
     in->is_model = vr_config_describe(&in->config, &in->weights, 1, settings, &in->why_not) == VRWKV_OK;
     const vr_rwkv_arch *arch = in->is_model ? vr_rwkv_arch_find(in->config.rwkv) : NULL;

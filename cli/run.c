@@ -146,7 +146,8 @@ static vr_status prepare(answer_run *run, vr_error *err) {
     run->load_s = vr_seconds() - began;
     if (!vr_model_vocab(run->model) && !args->json) vr_note("note: the model has no vocabulary: the answer is token ids");
     VR_TRY(make_ids(run, err));
-    if (!run->ids.n && !args->state_in) return vr_fail(err, VRWKV_ERR_ARGUMENT, "the prompt is empty: there is nothing to read");
+    if (!run->ids.n && !args->state_in)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "the prompt is empty: there is nothing to read");
     began = vr_seconds();
     if (!args->recompute) {
         VR_TRY(vr_pictures_encode(&run->pictures, run->model, &args->images, (vrwkv_manner)args->manner, err));

@@ -31,7 +31,7 @@ if [ "$(id -u)" -ne 0 ]; then
     fi
 fi
 export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update -qq
+$as_root apt-get update -qq || echo "deps: apt-get update failed; going on with what is known" >&2
 if [ -n "$missing" ]; then $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null; fi
 for p in $optional; do
     $as_root apt-get install -y -qq --no-install-recommends "$p" >/dev/null 2>&1 || echo "deps: '$p' is not to be had here: its tests are skipped" >&2

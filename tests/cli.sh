@@ -155,9 +155,20 @@ code "convert of a missing file" 1 "$vrwkv" convert missing.pth -o "$work/x.gguf
 says "convert of a missing file: its name" "missing.pth"
 code "convert of a picture" 1 "$vrwkv" convert $picture -o "$work/x.gguf"
 [ ! -e "$work/x.gguf" ] && ok "a failed convert leaves nothing" || bad "a failed convert leaves nothing"
-for type in f32 f16 q8_0 q4_0; do
+for type in f32 f16 bf16 q8_0 q6_k q5_k q4_k q4_0; do
     code "convert --type $type" 0 "$vrwkv" convert "$model" -o "$work/$type.gguf" --type $type
 done
+"$vrwkv" convert "$model" -o "$work/q4_k.gguf" --type q4_k 2>"$work/err" >/dev/null
+says "convert --type q4_k: rows that do not fit" "rows of 128 do not fit q4_k, stored as q4_0"
+code "convert --type that is only read" 2 "$vrwkv" convert "$model" -o "$work/x.gguf" --type q5_1
+says "convert --type that is only read: those that are written" "f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0"
+code "convert --split" 0 "$vrwkv" convert $case_dir/model.pth -o "$work/split.gguf" --config $case_dir/case.json --split
+check "convert --split: three files" "$(cd "$work" && echo split*.gguf)" "split-mmproj.gguf split-rwkv.gguf split.gguf"
+code "convert --split to a checkpoint" 2 "$vrwkv" convert "$model" -o "$work/x.pth" --split
+has "inspect of the language half" "$("$vrwkv" inspect --brief "$work/split-rwkv.gguf")" "general.architecture             rwkv6"
+code "inspect of a file of llama.cpp" 0 "$vrwkv" inspect tests/data/llama/rwkv7-q4_k_m.gguf
+has "inspect of a file of llama.cpp: description" "$(cat "$work/out")" "x070, 2 layers, width 256"
+code "run of a file of llama.cpp" 0 "$vrwkv" run -m tests/data/llama/rwkv7-q4_k_m.gguf --tokens 3,17 -n 2 --greedy
 code "convert to .safetensors" 0 "$vrwkv" convert "$model" -o "$work/m.safetensors"
 code "convert to .pth" 0 "$vrwkv" convert "$model" -o "$work/m.pth"
 code "inspect" 0 "$vrwkv" inspect "$model"
@@ -213,6 +224,8 @@ tokens=$(tr -d '\n' <$case_dir/case.json | json_list input_ids)
 expected=$(sed -n 's/.*"greedy".*"ids": \[\([^]]*\)\].*/\1/p' $case_dir/case.json | tr -d ' ')
 run() { "$vrwkv" run -m "$model" "$@"; }
 ids() { run "$@" --json 2>"$work/err" | json_list ids; }
+check "run of two halves: the ids of the original" "$("$vrwkv" run -m "$work/split-rwkv.gguf" --mmproj "$work/split-mmproj.gguf" -i $picture \
+    --tokens "$tokens" -n 10 --greedy --manner original --json 2>/dev/null | json_list ids)" "$expected"
 code "run --json" 0 "$vrwkv" run -m "$model" -i $picture --tokens "$tokens" -n 10 --greedy --manner original --json
 json_ok "run --json is JSON" "$work/out"
 check "run gives the original's ids" "$(json_list ids <"$work/out")" "$expected"

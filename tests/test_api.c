@@ -2,6 +2,7 @@
  * arguments; and model files whose description and tensors do not agree, each refused by name. */
 #include "vl/convert.h"
 #include "vl/internal.h"
+#include "vl/shapes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -367,6 +368,36 @@ static void models_that_do_not_agree_are_refused(void **state) {
     vrwkv_model_close(blind);
 }
 
+/* ---- models of random weights, for measuring ---- */
+
+static void random_models_run(void **state) {
+    static const char config[] = "{" SIZES ",\"head_size\":64,\"grid_size\":2,\"towers\":[{\"type\":\"clip\",\"image_size\":56,"
+                                 "\"patch_size\":14,\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"intermediate_size\":160}]}";
+    static const vr_dtype types[] = {VR_F32, VR_F16, VR_Q8_0, VR_Q4_0};
+    vr_config parsed;
+    (void)state;
+    for (size_t i = 0; i < VR_COUNT(types); i++) {
+        vrwkv_model *random = NULL;
+        vrwkv_features *picture = NULL;
+        vrwkv_context *context = NULL;
+        OK(vr_model_random(config, types[i], &(vrwkv_model_options){.threads = 1}, &random, &err));
+        assert_int_equal(vrwkv_model_info(random)->image_tokens, 5);
+        OK(vrwkv_encode_pixels(random, NULL, 1, &picture, &err));
+        OK(vrwkv_context_new(random, NULL, &context, &err));
+        OK(vrwkv_feed_features(context, picture, &err));
+        for (int k = 0; k < 400; k++) assert_true(vrwkv_logits(context)[k] - vrwkv_logits(context)[k] == 0); /* finite */
+        vrwkv_context_free(context);
+        vrwkv_features_free(picture);
+        vrwkv_model_close(random);
+    }
+    for (int i = 0; vr_shape_at(i); i++) {
+        const vr_shape *shape = vr_shape_at(i);
+        assert_ptr_equal(vr_shape_find(shape->name), shape);
+        OK(vr_config_parse(&parsed, shape->config, strlen(shape->config), &err));
+    }
+    assert_null(vr_shape_find("v9-900b"));
+}
+
 static int set_up(void **state) {
     vr_settings *settings = NULL;
     const char *source = MODEL;
@@ -403,6 +434,7 @@ int main(void) {
         cmocka_unit_test(generation_ends_where_it_is_told),
         cmocka_unit_test(wrong_arguments_are_told),
         cmocka_unit_test(models_that_do_not_agree_are_refused),
+        cmocka_unit_test(random_models_run),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -310,6 +310,8 @@ static void test_io_failures(void **state) {
     assert_string_equal(err.message, "cannot open 'missing': No such file or directory");
     assert_int_equal(vr_map_open(&map, ".", false, &err), VRWKV_ERR_IO);
     assert_non_null(strstr(err.message, "is a folder"));
+    assert_int_equal(vr_map_open(&map, "/dev/zero", false, &err), VRWKV_ERR_IO);
+    assert_non_null(strstr(err.message, "is a device"));
     assert_int_equal(vr_writer_open(&writer, "missing/file", &err), VRWKV_ERR_IO);
     assert_non_null(strstr(err.message, "'missing/file'"));
     assert_int_equal(vr_writer_check("missing/file", &err), VRWKV_ERR_IO);

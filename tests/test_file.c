@@ -104,6 +104,10 @@ static void test_pth_forms(void **state) {
     assert_int_equal(vr_weights_count(pth), 1);
     check_floats(pth, "a", a, 8);
     vr_weights_close(pth);
+    pth = open_good(DATA "extras.pth"); /* sets, bytes, large numbers of an optimizer are passed over */
+    assert_int_equal(vr_weights_count(pth), 1);
+    check_floats(pth, "a", a, 8);
+    vr_weights_close(pth);
     pth = open_good(DATA "nested.pth");
     assert_int_equal(vr_weights_count(pth), 2);
     check_floats(pth, "lm.a", a, 8);
@@ -698,8 +702,15 @@ static void test_lock_and_folder(void **state) {
     assert_true(status == VRWKV_OK || strstr(err.message, "ulimit"));
     vr_weights_close(file);
     assert_int_equal(vr_weights_open(&file, DATA, NULL, &err), VRWKV_ERR_IO);
-    assert_int_equal(vr_weights_open(&file, "/dev/null", NULL, &err), VRWKV_ERR_FORMAT);
+    assert_int_equal(vr_weights_open(&file, "/dev/null", NULL, &err), VRWKV_ERR_IO);
+    assert_non_null(strstr(err.message, "device"));
+    char path[512];
+    FILE *empty = fopen(in_folder("empty", path, sizeof path), "w");
+    assert_non_null(empty);
+    fclose(empty);
+    assert_int_equal(vr_weights_open(&file, path, NULL, &err), VRWKV_ERR_FORMAT);
     assert_non_null(strstr(err.message, "empty"));
+    unlink(path);
 }
 
 static int make_folder(void **state) {

@@ -2,6 +2,7 @@
  * and the logits that it computes from them in f32 (bench/peers/llama_cpp.py --fixtures makes them). Files
  * of rwkv.cpp are written here, by the rules of that project's converter. Then split files, their
  * vocabulary, and what is refused. */
+#include "base/io.h"
 #include "ops/quant.h"
 #include "vl/convert.h"
 #include "vl/internal.h"
@@ -24,9 +25,9 @@
 static vr_error err; /* of the call under test */
 static char folder[64];
 
-#define OK(expression)                                                                                                 \
-    do {                                                                                                               \
-        if ((expression) != VRWKV_OK) fail_msg("%s", err.message);                                                     \
+#define OK(expression)                                                                                                      \
+    do {                                                                                                                    \
+        if ((expression) != VRWKV_OK) fail_msg("%s", err.message);                                                          \
     } while (0)
 
 static const char *in_folder(const char *name) {
@@ -45,7 +46,8 @@ static vrwkv_model *open_model(const char *path, const char *mmproj, const vr_se
 }
 
 static vrwkv_context *new_context(vrwkv_model *model) {
-    vrwkv_context_options options = {.manner = VRWKV_ORIGINAL, .no_blank_image = 1,
+    vrwkv_context_options options = {.manner = VRWKV_ORIGINAL,
+                                     .no_blank_image = 1,
                                      .sampling = {.top_p = 1, .typical = 1, .repeat_penalty = 1, .penalty_decay = 1}};
     vrwkv_context *context = NULL;
     OK(vrwkv_context_new(model, &options, &context, &err));
@@ -90,8 +92,12 @@ static vr_settings *case6(void) {
 /* ---- llama.cpp ---- */
 
 static void llama_files_run_as_there(void **unused) {
-    static const struct { const char *name, *rwkv; int layers; } files[] = {{"rwkv6", "x060", 1}, {"rwkv7", "x070", 2}};
-    static const char *const tokens[] = {"\t", "\n", "\r", "\\", "'", "\"", "'\"", "it's", "\xe5\x9b\xbe", "\xff", "\x7f", " ", "\\n", "[PAD3]"};
+    static const struct {
+        const char *name, *rwkv;
+        int layers;
+    } files[] = {{"rwkv6", "x060", 1}, {"rwkv7", "x070", 2}};
+    static const char *const tokens[] = {"\t",   "\n",           "\r",   "\\",   "'", "\"",  "'\"",
+                                         "it's", "\xe5\x9b\xbe", "\xff", "\x7f", " ", "\\n", "[PAD3]"};
     vr_weights *expected;
     (void)unused;
     OK(vr_weights_open(&expected, LLAMA "expected.safetensors", NULL, &err));
@@ -117,7 +123,8 @@ static void llama_files_run_as_there(void **unused) {
                 high = fmaxf(high, logits[i]);
                 worst = fmaxf(worst, fabsf(logits[i] - rows[64 * t + (size_t)i]));
             }
-            if (!(worst <= 2e-5f * (high - low))) fail_msg("%s step %zu: off by %g of %g", path, t, (double)worst, (double)(high - low));
+            if (!(worst <= 2e-5f * (high - low)))
+                fail_msg("%s step %zu: off by %g of %g", path, t, (double)worst, (double)(high - low));
         }
         vrwkv_context_free(context);
         const vr_vocab *vocab = vr_model_vocab(model);
@@ -125,7 +132,8 @@ static void llama_files_run_as_there(void **unused) {
         assert_true(zero && bytes == 1 && zero[0] == 0);
         for (size_t i = 0; i < VR_COUNT(tokens); i++) {
             const char *token = vr_vocab_token(vocab, (int64_t)i + 2, &bytes);
-            if (!token || bytes != strlen(tokens[i]) || memcmp(token, tokens[i], bytes) != 0) fail_msg("token %zu is not '%s'", i + 2, tokens[i]);
+            if (!token || bytes != strlen(tokens[i]) || memcmp(token, tokens[i], bytes) != 0)
+                fail_msg("token %zu is not '%s'", i + 2, tokens[i]);
         }
         assert_null(vr_vocab_token(vocab, 0, &bytes)); /* <s> and [PAD60] are no text */
         assert_null(vr_vocab_token(vocab, 60, &bytes));
@@ -139,10 +147,12 @@ static void llama_files_convert_both_ways(void **unused) {
     static const char *const names[] = {LLAMA "rwkv6-q4_k_m.gguf", LLAMA "rwkv7-q4_k_m.gguf"};
     (void)unused;
     for (size_t f = 0; f < VR_COUNT(names); f++) {
-        const char *ours = in_folder("ours.gguf"), *split = in_folder("ours-rwkv.gguf"), *plain = in_folder("plain.safetensors");
+        const char *ours = in_folder("ours.gguf"), *split = in_folder("ours-rwkv.gguf"),
+                   *plain = in_folder("plain.safetensors");
         const char *wide = in_folder("wide.gguf");
         convert(names[f], ours, (vr_convert_options){.keep_type = true, .split = true});
-        vrwkv_model *there = open_model(names[f], NULL, NULL), *here = open_model(ours, NULL, NULL), *again = open_model(split, NULL, NULL);
+        vrwkv_model *there = open_model(names[f], NULL, NULL), *here = open_model(ours, NULL, NULL),
+                    *again = open_model(split, NULL, NULL);
         same_answers(there, here);
         same_answers(there, again);
         vr_weights *file;
@@ -179,14 +189,20 @@ static void look_and_ask(vrwkv_model *model, float *logits) {
 
 /* The two halves together give the bits of the whole, about pictures too. */
 static void split_files_answer_as_the_whole(void **unused) {
-    static const struct { vr_dtype type; int rescale; } kinds[] = {{VR_F32, 0}, {VR_F32, 1}, {VR_F32, 3}, {VR_Q8_0, 0}, {VR_Q4_0, 0}};
+    static const struct {
+        vr_dtype type;
+        int rescale;
+    } kinds[] = {{VR_F32, 0}, {VR_F32, 1}, {VR_F32, 3}, {VR_Q8_0, 0}, {VR_Q4_0, 0}};
     vr_settings *settings = case6();
     (void)unused;
     for (size_t k = 0; k < VR_COUNT(kinds); k++) {
         const char *whole = in_folder("m.gguf"), *language = in_folder("m-rwkv.gguf"), *vision = in_folder("m-mmproj.gguf");
         float first[400], second[400];
-        convert(CASE6 "model.pth", whole, (vr_convert_options){.type = kinds[k].type, .split = true, .rescale = kinds[k].rescale, .settings = settings});
-        vrwkv_model *a = open_model(whole, NULL, NULL), *b = open_model(language, vision, NULL), *alone = open_model(language, NULL, NULL);
+        convert(
+            CASE6 "model.pth", whole,
+            (vr_convert_options){.type = kinds[k].type, .split = true, .rescale = kinds[k].rescale, .settings = settings});
+        vrwkv_model *a = open_model(whole, NULL, NULL), *b = open_model(language, vision, NULL),
+                    *alone = open_model(language, NULL, NULL);
         look_and_ask(a, first);
         look_and_ask(b, second);
         assert_memory_equal(first, second, sizeof first);
@@ -204,12 +220,15 @@ static void split_files_answer_as_the_whole(void **unused) {
     vr_settings_free(settings);
 }
 
-static const float *floats(const vr_weights *file, const char *name) { return vr_weights_data(file, vr_weights_find(file, name)); }
+static const float *floats(const vr_weights *file, const char *name) {
+    return vr_weights_data(file, vr_weights_find(file, name));
+}
 
 /* What llama.cpp asks for, number by number: names, shapes, what is divided, metadata. */
 static void the_language_half_is_in_llamas_layout(void **unused) {
-    static const char *const keys[] = {"block_count", "embedding_length", "feed_forward_length", "wkv.head_size", "time_mix_extra_dim",
-                                       "time_decay_extra_dim", "rescale_every_n_layers", "attention.head_count", "vocab_size"};
+    static const char *const keys[] = {
+        "block_count",          "embedding_length",       "feed_forward_length",  "wkv.head_size", "time_mix_extra_dim",
+        "time_decay_extra_dim", "rescale_every_n_layers", "attention.head_count", "vocab_size"};
     static const int values[] = {4, 128, 448, 64, 32, 64, 2, 0, 400};
     vr_settings *settings = case6();
     vr_weights *whole, *half;
@@ -222,7 +241,8 @@ static void the_language_half_is_in_llamas_layout(void **unused) {
     for (size_t i = 0; i < VR_COUNT(keys); i++) {
         snprintf(key, sizeof key, "rwkv6.%s", keys[i]);
         const vr_meta *meta = vr_weights_meta(half, key);
-        if (!meta || meta->integer != values[i]) fail_msg("%s is %lld, expected %d", key, meta ? (long long)meta->integer : -1, values[i]);
+        if (!meta || meta->integer != values[i])
+            fail_msg("%s is %lld, expected %d", key, meta ? (long long)meta->integer : -1, values[i]);
     }
     assert_true(fabs(vr_weights_meta(half, "rwkv6.attention.layer_norm_epsilon")->number - 1e-5) < 1e-10);
     const vr_entry *fused = vr_weights_find(half, "blk.1.time_mix_lerp_fused.weight");
@@ -233,10 +253,13 @@ static void the_language_half_is_in_llamas_layout(void **unused) {
         assert_memory_equal(floats(half, fused->name) + 128 * i, floats(whole, key), 128 * sizeof(float));
         assert_null(vr_weights_find(half, key));
     }
-    const float *divided = floats(half, "blk.3.channel_mix_value.weight"), *value = floats(whole, "blk.3.channel_mix_value.weight");
+    const float *divided = floats(half, "blk.3.channel_mix_value.weight"),
+                *value = floats(whole, "blk.3.channel_mix_value.weight");
     for (int i = 0; i < 128 * 448; i++) assert_true(divided[i] == value[i] / 2);
-    assert_memory_equal(floats(half, "blk.1.time_mix_output.weight"), floats(whole, "blk.1.time_mix_output.weight"), 128 * 128 * 4);
-    const vr_entry *w1 = vr_weights_find(half, "blk.0.time_mix_w1.weight"), *w2 = vr_weights_find(half, "blk.0.time_mix_w2.weight");
+    assert_memory_equal(floats(half, "blk.1.time_mix_output.weight"), floats(whole, "blk.1.time_mix_output.weight"),
+                        128 * 128 * 4);
+    const vr_entry *w1 = vr_weights_find(half, "blk.0.time_mix_w1.weight"),
+                   *w2 = vr_weights_find(half, "blk.0.time_mix_w2.weight");
     assert_true(w1->shape[0] == 160 && w1->shape[1] == 128 && w2->ndim == 3 && w2->shape[1] == 128 && w2->shape[2] == 32);
     assert_string_equal(vr_weights_meta(half, "tokenizer.ggml.model")->string, "no_vocab");
     assert_null(vr_weights_find(half, "mm.0.weight"));
@@ -245,7 +268,8 @@ static void the_language_half_is_in_llamas_layout(void **unused) {
     /* version 7: the first layer has stand-ins for the value mixing, r_k is flat */
     convert(LLAMA "rwkv7-q4_k_m.gguf", in_folder("m.gguf"), (vr_convert_options){.type = VR_F32, .split = true});
     OK(vr_weights_open(&half, in_folder("m-rwkv.gguf"), NULL, &err));
-    const vr_entry *v1 = vr_weights_find(half, "blk.0.time_mix_v1.weight"), *later = vr_weights_find(half, "blk.1.time_mix_v1.weight");
+    const vr_entry *v1 = vr_weights_find(half, "blk.0.time_mix_v1.weight"),
+                   *later = vr_weights_find(half, "blk.1.time_mix_v1.weight");
     assert_true(v1 && v1->shape[0] == 6 && v1->shape[1] == 256 && later->shape[0] == 4);
     assert_memory_equal(floats(half, v1->name), floats(half, "blk.0.time_mix_a1.weight"), 6 * 256 * sizeof(float));
     assert_int_equal(vr_weights_find(half, "blk.1.time_mix_r_k.weight")->ndim, 1);
@@ -258,7 +282,8 @@ static void the_language_half_is_in_llamas_layout(void **unused) {
 /* Any bytes survive: every single one, and what must be escaped in pairs. */
 static void a_vocabulary_survives_the_escapes(void **unused) {
     static const char *const more[] = {"it's", "say \"no\"", "'\"", "\\'", "\\x41", "\t\n\r", "\xe5\x9b\xbe\xe7\x89\x87"};
-    static const char *const written[] = {"it's", "say \"no\"", "\\'\"", "\\\\'", "\\\\x41", "\\t\\n\\r", "\\xe5\\x9b\\xbe\\xe7\\x89\\x87"};
+    static const char *const written[] = {
+        "it's", "say \"no\"", "\\'\"", "\\\\'", "\\\\x41", "\\t\\n\\r", "\\xe5\\x9b\\xbe\\xe7\\x89\\x87"};
     vr_settings *settings = case6();
     FILE *file = fopen(in_folder("vocab.txt"), "wb");
     (void)unused;
@@ -269,8 +294,10 @@ static void a_vocabulary_survives_the_escapes(void **unused) {
         fprintf(file, "' %zu\n", strlen(more[i]));
     }
     fclose(file);
-    convert(CASE6 "model.pth", in_folder("m.gguf"), (vr_convert_options){.split = true, .settings = settings, .vocab_file = in_folder("vocab.txt")});
-    vrwkv_model *whole = open_model(in_folder("m.gguf"), NULL, NULL), *half = open_model(in_folder("m-rwkv.gguf"), NULL, NULL);
+    convert(CASE6 "model.pth", in_folder("m.gguf"),
+            (vr_convert_options){.split = true, .settings = settings, .vocab_file = in_folder("vocab.txt")});
+    vrwkv_model *whole = open_model(in_folder("m.gguf"), NULL, NULL),
+                *half = open_model(in_folder("m-rwkv.gguf"), NULL, NULL);
     for (int64_t id = 0; id < 400; id++) {
         size_t n, m;
         const char *a = vr_vocab_token(vr_model_vocab(whole), id, &n), *b = vr_vocab_token(vr_model_vocab(half), id, &m);
@@ -281,7 +308,8 @@ static void a_vocabulary_survives_the_escapes(void **unused) {
     vrwkv_model_close(half);
     vr_weights *raw; /* as Python's repr() has them, without its quotes */
     OK(vr_weights_open(&raw, in_folder("m-rwkv.gguf"), NULL, &err));
-    const vr_meta *tokens = vr_weights_meta(raw, "tokenizer.ggml.tokens"), *types = vr_weights_meta(raw, "tokenizer.ggml.token_type");
+    const vr_meta *tokens = vr_weights_meta(raw, "tokenizer.ggml.tokens"),
+                  *types = vr_weights_meta(raw, "tokenizer.ggml.token_type");
     assert_int_equal(tokens->n_items, 400);
     for (size_t i = 0; i < VR_COUNT(written); i++) assert_string_equal(tokens->strings[300 + i], written[i]);
     assert_string_equal(tokens->strings[0], "<s>");
@@ -311,12 +339,16 @@ static void bin_tensor(FILE *file, const char *name, int ndim, const int64_t *sh
     fwrite(values, sizeof *values, (size_t)n, file);
 }
 
-static bool ends(const char *name, const char *end) { return strlen(name) >= strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0; }
+static bool ends(const char *name, const char *end) {
+    return strlen(name) >= strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0;
+}
 
-static const char *transposed[] = {".w1", ".w2", ".a1", ".a2", ".v1", ".v2", ".g1", ".g2", ".time_maa_w1", ".time_decay_w1", ".time_decay_w2"};
+static const char *transposed[] = {
+    ".w1", ".w2", ".a1", ".a2", ".v1", ".v2", ".g1", ".g2", ".time_maa_w1", ".time_decay_w1", ".time_decay_w2"};
 
 /* One f32 tensor of a checkpoint as rwkv.cpp's converter writes it. */
-static void bin_row(FILE *file, const char *rwkv, const char *name, int ndim, const int64_t *from, const float *values, int64_t heads) {
+static void bin_row(FILE *file, const char *rwkv, const char *name, int ndim, const int64_t *from, const float *values,
+                    int64_t heads) {
     int64_t shape[VR_MAX_DIMS] = {0}, n;
     float *changed = NULL;
     vr_shape_count(ndim, from, &n);
@@ -397,7 +429,8 @@ static void write_bin(const char *path, const char *source, const vr_config *con
 
 /* As rwkv.cpp's converter leaves a checkpoint, so it answers; for version 5 through exp(-exp(decay)). */
 static void bin_files_answer_as_their_checkpoints(void **unused) {
-    static const char *const sources[] = {DATA "cases/v5/g4-unidirection/model.pth", CASE6 "model.pth", LLAMA "rwkv7-q4_k_m.gguf"};
+    static const char *const sources[] = {DATA "cases/v5/g4-unidirection/model.pth", CASE6 "model.pth",
+                                          LLAMA "rwkv7-q4_k_m.gguf"};
     static const char *const configs[] = {DATA "cases/v5/g4-text-only/case.json", CASE6 "case.json", NULL};
     (void)unused;
     for (size_t s = 0; s < VR_COUNT(sources); s++) {
@@ -433,9 +466,13 @@ static void bin_files_answer_as_their_checkpoints(void **unused) {
 /* ---- refusals ---- */
 
 static void other_bin_files_are_refused_by_name(void **unused) {
-    static const struct { const char *keys[4], *says; } files[] = {
-        {{"emb.weight", "blocks.0.att.time_first", "blocks.0.att.time_mix_k"}, "m.bin' holds RWKV 4v0, expected RWKV 5v2, 6v0 or 7v0"},
-        {{"emb.weight", "blocks.0.att.time_first", "blocks.0.att.ln_x.weight"}, "m.bin' holds RWKV 5v1, expected RWKV 5v2, 6v0 or 7v0"},
+    static const struct {
+        const char *keys[4], *says;
+    } files[] = {
+        {{"emb.weight", "blocks.0.att.time_first", "blocks.0.att.time_mix_k"},
+         "m.bin' holds RWKV 4v0, expected RWKV 5v2, 6v0 or 7v0"},
+        {{"emb.weight", "blocks.0.att.time_first", "blocks.0.att.ln_x.weight"},
+         "m.bin' holds RWKV 5v1, expected RWKV 5v2, 6v0 or 7v0"},
         {{"emb.weight"}, "m.bin' holds no RWKV that is known"},
         {{"emb.weight", "blocks.0.att.time_mix_g"}, "the checkpoint has no 'rwkv.blocks.0.att.receptance.weight'"},
     };
@@ -453,16 +490,17 @@ static void other_bin_files_are_refused_by_name(void **unused) {
     }
 }
 
-/* A llama.cpp file with one thing changed: a metadata key left out (value -1) or set. */
-static const char *spoilt(const char *source, const char *key, int64_t value) {
+/* The metadata of one file with the tensors of another, and one metadata key left out (value -1) or set. */
+static const char *spoilt(const char *source, const char *tensors, const char *key, int64_t value) {
     const char *path = in_folder("spoilt.gguf");
-    vr_weights *from;
+    vr_weights *metas, *from;
     vr_save *save;
-    OK(vr_weights_open(&from, source, NULL, &err));
+    OK(vr_weights_open(&metas, source, NULL, &err));
+    OK(vr_weights_open(&from, tensors, NULL, &err));
     OK(vr_save_open(&save, path, &err));
-    for (size_t i = 0; i < vr_weights_meta_count(from); i++) {
-        const vr_meta *meta = vr_weights_meta_at(from, i);
-        if (strcmp(meta->key, key) == 0 || meta->type == VR_META_ARRAY) continue;
+    for (size_t i = 0; i < vr_weights_meta_count(metas); i++) {
+        const vr_meta *meta = vr_weights_meta_at(metas, i);
+        if (strcmp(meta->key, key) == 0) continue;
         if (meta->type == VR_META_STRING) OK(vr_save_meta_string(save, meta->key, meta->string, &err));
         if (meta->type == VR_META_INT) OK(vr_save_meta_int(save, meta->key, meta->integer, &err));
         if (meta->type == VR_META_FLOAT) OK(vr_save_meta_float(save, meta->key, meta->number, &err));
@@ -475,15 +513,22 @@ static const char *spoilt(const char *source, const char *key, int64_t value) {
         const vr_entry *entry = vr_weights_at(from, i);
         OK(vr_save_declare(save, entry->name, entry->dtype, entry->ndim, entry->shape, &err));
     }
-    for (size_t i = 0; i < vr_weights_count(from); i++)
-        OK(vr_save_put(save, vr_weights_data(from, vr_weights_at(from, i)), (size_t)vr_weights_at(from, i)->bytes, &err));
+    for (size_t i = 0; i < vr_weights_count(from); i++) {
+        const vr_entry *entry = vr_weights_at(from, i);
+        OK(vr_save_put(save, vr_weights_data(from, entry), (size_t)entry->bytes, &err));
+    }
     OK(vr_save_commit(save, &err));
+    vr_weights_close(metas);
     vr_weights_close(from);
     return path;
 }
 
 static void spoilt_llama_files_are_refused_by_name(void **unused) {
-    static const struct { const char *key; int64_t value; const char *says; } cases[] = {
+    static const struct {
+        const char *key;
+        int64_t value;
+        const char *says;
+    } cases[] = {
         {"rwkv6.block_count", -1, "metadata 'rwkv6.block_count' is missing, expected a size"},
         {"rwkv6.block_count", 0, "metadata 'rwkv6.block_count' is no size"},
         {"rwkv6.block_count", 2, "has no tensor 'rwkv.blocks.1.ln1.weight', shape [256]"},
@@ -492,25 +537,58 @@ static void spoilt_llama_files_are_refused_by_name(void **unused) {
         {"rwkv6.wkv.head_size", 48, "dim_att 256 is no multiple of head_size 48"},
         {"rwkv6.wkv.head_size", 32, "'blk.0.time_mix_first.weight' has shape [4, 64], expected [8, 32]"},
         {"rwkv6.time_mix_extra_dim", 5, "'blk.0.time_mix_w1.weight' has shape [20, 256], expected [25, 256]"},
-        {"general.architecture", 1, "of architecture 'rwkv6qwen2' without 'vrwkv.config', expected one of vrwkv convert, or rwkv6 or rwkv7"},
+        {"general.architecture", 1,
+         "of architecture 'rwkv6qwen2' without 'vrwkv.config', expected one of vrwkv convert, or rwkv6 or rwkv7"},
         {"general.architecture", 0, "of architecture '?' without 'vrwkv.config'"},
         {"general.architecture", -1, "of architecture '?' without 'vrwkv.config'"},
     };
     (void)unused;
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
-        const char *path = spoilt(LLAMA "rwkv6-q4_k_m.gguf", cases[i].key, cases[i].value);
+        const char *path = spoilt(LLAMA "rwkv6-q4_k_m.gguf", LLAMA "rwkv6-q4_k_m.gguf", cases[i].key, cases[i].value);
         vrwkv_model *model = NULL;
         assert_int_not_equal(vr_model_open(path, NULL, NULL, &model, &err), VRWKV_OK);
         if (!strstr(err.message, cases[i].says)) fail_msg("'%s' should say '%s'", err.message, cases[i].says);
     }
-    vrwkv_model *model = open_model(spoilt(LLAMA "rwkv6-q4_k_m.gguf", "rwkv6.rescale_every_n_layers", -1), NULL, NULL);
-    vrwkv_model_close(model); /* needs not be there */
+}
+
+/* Without the key of halving nothing is halved; and files from before the lerps were fused have them apart,
+ * under the names that ours has. */
+static void older_llama_files_run(void **unused) {
+    const char *now = LLAMA "rwkv6-q4_k_m.gguf";
+    (void)unused;
+    convert(now, in_folder("ours.gguf"), (vr_convert_options){.keep_type = true});
+    vrwkv_model *model = open_model(now, NULL, NULL);
+    vrwkv_model *other = open_model(spoilt(now, now, "rwkv6.rescale_every_n_layers", -1), NULL, NULL);
+    same_answers(model, other);
+    vrwkv_model_close(other);
+    other = open_model(spoilt(now, in_folder("ours.gguf"), "none", -1), NULL, NULL);
+    same_answers(model, other);
+    vrwkv_model_close(other);
+    vrwkv_model_close(model);
+}
+
+/* Encoding is shared out among threads; the file does not show it. */
+static void a_file_does_not_depend_on_threads(void **unused) {
+    const char *source = LLAMA "rwkv7-q4_k_m.gguf";
+    (void)unused;
+    vr_map maps[2];
+    for (int k = 0; k < 2; k++) {
+        const char *out = in_folder(k ? "ours.gguf" : "wide.gguf");
+        vr_convert_options options = {.sources = &source, .n_sources = 1, .out = out, .type = VR_Q5_K, .threads = 1 + 2 * k};
+        OK(vr_convert(&options, &err));
+        OK(vr_map_open(&maps[k], out, false, &err));
+    }
+    assert_int_equal(maps[0].size, maps[1].size);
+    assert_memory_equal(maps[0].data, maps[1].data, maps[0].size);
+    vr_map_close(&maps[0]);
+    vr_map_close(&maps[1]);
 }
 
 /* llama.cpp would run these otherwise, or not at all. */
 static void what_llama_cannot_run_is_not_split(void **unused) {
     vr_settings *settings = case6(), *five = NULL;
-    vr_convert_options options = {.sources = &(const char *){CASE6 "model.pth"}, .n_sources = 1, .out = in_folder("m.gguf"), .split = true};
+    vr_convert_options options = {
+        .sources = &(const char *){CASE6 "model.pth"}, .n_sources = 1, .out = in_folder("m.gguf"), .split = true};
     (void)unused;
     OK(vr_settings_put(&settings, "group_norm_eps", "1e-5", &err));
     options.settings = settings;
@@ -536,8 +614,8 @@ static int make_folder(void **state) {
 }
 
 static int remove_folder(void **state) {
-    static const char *const names[] = {"ours.gguf", "ours-rwkv.gguf", "plain.safetensors", "wide.gguf", "m.gguf", "m-rwkv.gguf",
-                                        "m-mmproj.gguf", "vocab.txt", "m.bin", "spoilt.gguf"};
+    static const char *const names[] = {"ours.gguf",   "ours-rwkv.gguf", "plain.safetensors", "wide.gguf", "m.gguf",
+                                        "m-rwkv.gguf", "m-mmproj.gguf",  "vocab.txt",         "m.bin",     "spoilt.gguf"};
     (void)state;
     for (size_t i = 0; i < VR_COUNT(names); i++) unlink(in_folder(names[i]));
     return rmdir(folder); /* fails where anything else was left behind */
@@ -553,6 +631,8 @@ int main(void) {
         cmocka_unit_test(bin_files_answer_as_their_checkpoints),
         cmocka_unit_test(other_bin_files_are_refused_by_name),
         cmocka_unit_test(spoilt_llama_files_are_refused_by_name),
+        cmocka_unit_test(older_llama_files_run),
+        cmocka_unit_test(a_file_does_not_depend_on_threads),
         cmocka_unit_test(what_llama_cannot_run_is_not_split),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

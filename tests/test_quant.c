@@ -21,7 +21,8 @@ static const vr_dtype quantised[] = {VR_Q8_0, VR_Q4_0, VR_Q4_1, VR_Q5_0, VR_Q5_1
 /* "TYPE.what" of the reference, copied out; NULL where it has none. */
 static void *get(const vr_weights *file, vr_dtype type, const char *what, int64_t *count) {
     char name[64];
-    snprintf(name, sizeof name, "%s%s%s", type < VR_DTYPE_COUNT ? vr_dtype_of(type)->name : "", type < VR_DTYPE_COUNT ? "." : "", what);
+    snprintf(name, sizeof name, "%s%s%s", type < VR_DTYPE_COUNT ? vr_dtype_of(type)->name : "",
+             type < VR_DTYPE_COUNT ? "." : "", what);
     const vr_entry *entry = vr_weights_find(file, name);
     void *data = entry ? malloc((size_t)entry->bytes) : NULL;
     if (data && vr_weights_read(file, entry, data, NULL) != VRWKV_OK) CHECK(false, "'%s' cannot be read", name);
@@ -42,7 +43,8 @@ static void test_decoders(const vr_weights *file) {
         int64_t n = 0, bytes = 0;
         unsigned char *blocks = get(file, quantised[t], "blocks", &bytes);
         float *numbers = get(file, quantised[t], "numbers", &n), *out = malloc((size_t)n * sizeof *out + 1);
-        CHECK(blocks && numbers && bytes == n / vr_dtype_of(quantised[t])->block * vr_dtype_of(quantised[t])->bytes, "%s", name);
+        CHECK(blocks && numbers && bytes == n / vr_dtype_of(quantised[t])->block * vr_dtype_of(quantised[t])->bytes, "%s",
+              name);
         vr_quant_of(quantised[t])->decode(out, blocks, n);
         int64_t at = different(out, numbers, n);
         CHECK(at < 0, "%s: element %lld is %g, expected %g", name, (long long)at, out[at], numbers[at]);
@@ -68,8 +70,10 @@ static double error_of(const float *x, const float *y) {
 /* Bounds of a round trip: no part may have more error than half a percent above what GGML's encoder
  * leaves, and no element may be off by more than `worst` of its part's largest magnitude. */
 static void test_encoders(const vr_weights *file) {
-    static const struct { vr_dtype type; double worst; } bounds[] = {
-        {VR_Q8_0, 0.0042}, {VR_Q4_0, 0.13}, {VR_Q4_K, 0.12}, {VR_Q5_K, 0.06}, {VR_Q6_K, 0.04}};
+    static const struct {
+        vr_dtype type;
+        double worst;
+    } bounds[] = {{VR_Q8_0, 0.0042}, {VR_Q4_0, 0.13}, {VR_Q4_K, 0.12}, {VR_Q5_K, 0.06}, {VR_Q6_K, 0.04}};
     int64_t n, parts, ignored;
     float *x = get(file, VR_DTYPE_COUNT, "x", &n), *y = malloc((size_t)n * sizeof *y);
     char *blocks = malloc((size_t)n * 2), *again = malloc((size_t)n * 2);
@@ -90,8 +94,10 @@ static void test_encoders(const vr_weights *file) {
                 largest = fmax(largest, fabs((double)x[i]));
                 worst = fmax(worst, fabs((double)x[i] - (double)y[i]));
             }
-            CHECK(error <= 1.005 * (double)errors[p], "%s part %lld: error %g, GGML's is %g", info->name, (long long)p, error, (double)errors[p]);
-            CHECK(worst <= bounds[t].worst * largest, "%s part %lld: off by %g of %g", info->name, (long long)p, worst, largest);
+            CHECK(error <= 1.005 * (double)errors[p], "%s part %lld: error %g, GGML's is %g", info->name, (long long)p,
+                  error, (double)errors[p]);
+            CHECK(worst <= bounds[t].worst * largest, "%s part %lld: off by %g of %g", info->name, (long long)p, worst,
+                  largest);
         }
         free(errors);
         free(coded);
@@ -115,7 +121,8 @@ static void test_constants(void) {
             quant->encode(block, x, 256);
             quant->decode(y, block, 256);
             for (int i = 0; i < 256; i++)
-                CHECK(fabsf(y[i] - x[i]) <= 0.02f * fabsf(x[i]) + 3e-7f, "%s: %g became %g", vr_dtype_of(quantised[t])->name, (double)x[i], (double)y[i]);
+                CHECK(fabsf(y[i] - x[i]) <= 0.02f * fabsf(x[i]) + 3e-7f, "%s: %g became %g", vr_dtype_of(quantised[t])->name,
+                      (double)x[i], (double)y[i]);
         }
 }
 
@@ -132,7 +139,8 @@ static void test_hostile_numbers(void) {
                 const vr_quant *quant = vr_quant_of(quantised[t]);
                 if (!quant->encode) continue;
                 for (int i = 0; i < 512; i++) x[i] = (float)vr_rng_uniform(&rng) - 0.5f;
-                for (int i = 0; i < 512; i += every) x[i] = b < VR_COUNT(bad) ? bad[b] : bad[vr_rng_next(&rng) % VR_COUNT(bad)];
+                for (int i = 0; i < 512; i += every)
+                    x[i] = b < VR_COUNT(bad) ? bad[b] : bad[vr_rng_next(&rng) % VR_COUNT(bad)];
                 quant->encode(block, x, 512);
                 quant->decode(y, block, 512);
                 for (int i = 0; b >= 5 && b < VR_COUNT(bad) && i < 512; i++)
@@ -151,15 +159,16 @@ static void test_scale(const vr_weights *file) {
             CHECK(vr_quant_scale(quantised[t], blocks, n, exponents[e]), "%s", vr_dtype_of(quantised[t])->name);
             vr_quant_of(quantised[t])->decode(out, blocks, n);
             for (int64_t i = 0; i < n; i++) wrong += out[i] != ldexpf(numbers[i], exponents[e]);
-            CHECK(wrong == 0, "%s: %lld of %lld numbers are not 2^%d of what they were", vr_dtype_of(quantised[t])->name, (long long)wrong,
-                  (long long)n, exponents[e]);
+            CHECK(wrong == 0, "%s: %lld of %lld numbers are not 2^%d of what they were", vr_dtype_of(quantised[t])->name,
+                  (long long)wrong, (long long)n, exponents[e]);
             free(blocks);
             free(numbers);
             free(out);
         }
     float plain[300];
     for (int i = 0; i < 300; i++) plain[i] = (float)i - 150;
-    CHECK(vr_quant_scale(VR_F32, plain, 300, 4) && plain[299] == 16 * 149 && plain[0] == 16 * -150, "f32: %g", (double)plain[299]);
+    CHECK(vr_quant_scale(VR_F32, plain, 300, 4) && plain[299] == 16 * 149 && plain[0] == 16 * -150, "f32: %g",
+          (double)plain[299]);
     CHECK(!vr_quant_scale(VR_I32, plain, 1, 1), "whole numbers cannot be scaled");
 }
 
@@ -172,7 +181,9 @@ static void test_writable(void) {
         char name[32];
         snprintf(name, sizeof name, " %s,", vr_dtype_of((vr_dtype)i)->name);
         CHECK(quant && (quant->encode != NULL) == (strstr(list, name) != NULL), "%s", vr_dtype_of((vr_dtype)i)->name);
-        CHECK(vr_quant_of(vr_quant_fit((vr_dtype)i, 7))->type == (vr_dtype_of((vr_dtype)i)->block == 1 ? (vr_dtype)i : VR_F16), "%s", name);
+        CHECK(vr_quant_of(vr_quant_fit((vr_dtype)i, 7))->type ==
+                  (vr_dtype_of((vr_dtype)i)->block == 1 ? (vr_dtype)i : VR_F16),
+              "%s", name);
     }
 }
 

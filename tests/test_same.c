@@ -59,7 +59,7 @@ static void threads_change_no_bit(void **state) {
     float *rows = NULL;
     size_t n = 0;
     (void)state;
-    for (int threads = 1; threads <= 5; threads++) {
+    for (int threads = 1; threads <= 5; threads += threads) { /* 1, 2, 4 */
         vrwkv_model *model = open_model(threads);
         vrwkv_features *picture = NULL;
         int count, width;
@@ -82,7 +82,7 @@ static void threads_change_no_bit(void **state) {
 }
 
 static void cuts_change_no_bit(void **state) {
-    static const size_t steps[] = {1, 7, 64, 255, 256, 257, 511};
+    static const size_t steps[] = {1, 7, 255, 256, 257};
     float expected[VOCAB], found[VOCAB];
     vrwkv_model *model = open_model(2);
     vrwkv_features *picture = NULL;

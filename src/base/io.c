@@ -43,6 +43,8 @@ vr_status vr_map_open(vr_map *map, const char *path, bool heap, vr_error *err) {
         status = vr_fail_io(err, "examine", path);
     else if (S_ISDIR(info.st_mode))
         status = vr_fail(err, VRWKV_ERR_IO, "'%s' is a folder, expected a file", path);
+    else if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) /* some of them never end */
+        status = vr_fail(err, VRWKV_ERR_IO, "'%s' is a device, expected a file", path);
     else if (heap || !S_ISREG(info.st_mode))
         status = read_all(map, fd, path, err);
     else if (info.st_size > 0) {

@@ -12,7 +12,8 @@ typedef struct vr_map {
     bool heap; /* read into memory instead of mapped */
 } vr_map;
 
-/* Maps a regular file read-only; heap: reads it into allocated memory (pipes and --no-mmap). */
+/* Maps a regular file read-only; heap: reads it into allocated memory (pipes and --no-mmap). Folders and
+ * devices are refused. */
 vr_status vr_map_open(vr_map *map, const char *path, bool heap, vr_error *err);
 void vr_map_close(vr_map *map);
 /* Tells the system that these bytes are not needed soon (streaming conversion keeps memory flat). */

@@ -28,12 +28,13 @@ static vr_status header(vr_weights *weights, vr_cursor *in, uint32_t *version, v
     size_t size = vr_left(in);
     const unsigned char *at = vr_take(in, HEADER_BYTES);
     if (!at || vr_get32(at) != MAGIC)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "'%s' is no rwkv.cpp file: it has %zu bytes and starts with '%s', expected 'fmgg'",
-                       weights->path, size, vr_show(in->at - (at ? HEADER_BYTES : 0), size < 4 ? size : 4, shown));
+        return vr_fail(err, VRWKV_ERR_FORMAT,
+                       "'%s' is no rwkv.cpp file: it has %zu bytes and starts with '%s', expected 'fmgg'", weights->path,
+                       size, vr_show(in->at - (at ? HEADER_BYTES : 0), size < 4 ? size : 4, shown));
     *version = vr_get32(at + 4);
     if (*version != VERSION_OLD && *version != VERSION)
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is an rwkv.cpp file of version %u, expected %d or %d", weights->path,
-                       *version, VERSION_OLD, VERSION);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is an rwkv.cpp file of version %u, expected %d or %d",
+                       weights->path, *version, VERSION_OLD, VERSION);
     for (size_t i = 0; i < VR_COUNT(keys); i++) {
         vr_meta *meta;
         VR_TRY(vr_meta_add(weights, keys[i], strlen(keys[i]), &meta, err));
@@ -49,14 +50,16 @@ static vr_status tensor_type(const vr_weights *weights, const char *name, uint32
         if (types[i].code == code) {
             *out = types[i].dtype;
             if (version == VERSION || !vr_is_quantised(*out)) return VRWKV_OK;
-            return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
-                           "'%s': tensor '%s' has the type %s in the form of version %u, expected version %d; quantise it again",
-                           weights->path, name, vr_dtype_of(*out)->name, version, VERSION);
+            return vr_fail(
+                err, VRWKV_ERR_UNSUPPORTED,
+                "'%s': tensor '%s' has the type %s in the form of version %u, expected version %d; quantise it again",
+                weights->path, name, vr_dtype_of(*out)->name, version, VERSION);
         }
-    return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
-                   "'%s': tensor '%s' has type number %u, expected f32 (0), f16 (1), q4_0 (2), q4_1 (3), q5_0 (7), q5_1 (8), "
-                   "q8_0 (9), q4_k (13), q5_k (14) or q6_k (15)",
-                   weights->path, name, code);
+    return vr_fail(
+        err, VRWKV_ERR_UNSUPPORTED,
+        "'%s': tensor '%s' has type number %u, expected f32 (0), f16 (1), q4_0 (2), q4_1 (3), q5_0 (7), q5_1 (8), "
+        "q8_0 (9), q4_k (13), q5_k (14) or q6_k (15)",
+        weights->path, name, code);
 }
 
 static vr_status cut_off(const vr_weights *weights, const vr_cursor *in, const char *what, vr_error *err) {

@@ -43,14 +43,42 @@ static void put_line_back(float *cut_line, float *grid_line, int64_t inside, int
     memcpy(grid_line, cut_line, (size_t)(inside * C) * sizeof(float));
 }
 
+static void add_to_grid(float *cut_line, float *grid_line, int64_t inside, int64_t window, int64_t C) {
+    (void)window;
+    for (int64_t i = 0; i < inside * C; i++) grid_line[i] += cut_line[i];
+}
+
+static void add_to_cut(float *cut_line, float *grid_line, int64_t inside, int64_t window, int64_t C) {
+    (void)window;
+    for (int64_t i = 0; i < inside * C; i++) cut_line[i] += grid_line[i];
+}
+
+typedef struct window_node {
+    const float *cut_rows, *grid_rows;
+    cut windows;
+    vr_grid grid;
+    int window;
+    int64_t C;
+    bool merges;
+} window_node;
+
+static void window_back(vr_run *run, const void *saved) {
+    const window_node *node = saved;
+    float *cut_rows = vr_grad(run, node->cut_rows), *grid_rows = vr_grad(run, node->grid_rows);
+    if (cut_rows && grid_rows)
+        each_line(&node->windows, node->grid, node->window, node->C, cut_rows, grid_rows, node->merges ? add_to_cut : add_to_grid);
+}
+
 vr_tensor *vr_window_partition(vr_run *run, const vr_tensor *x, vr_grid grid, int window) {
     cut windows;
     if (!x || !vr_op_start(run) || !vr_op_is_grid(run, "window_partition", x, grid) ||
         !cut_grid(run, "window_partition", grid, window, &windows))
         return NULL;
     vr_tensor *y = vr_new2(run, windows.rows, x->shape[1]);
-    if (y) each_line(&windows, grid, window, x->shape[1], y->data, x->data, cut_line_out);
-    return y;
+    if (!y) return NULL;
+    each_line(&windows, grid, window, x->shape[1], y->data, x->data, cut_line_out);
+    window_node node = {y->data, x->data, windows, grid, window, x->shape[1], false};
+    return vr_op_record(run, y, window_back, &node, sizeof node);
 }
 
 vr_tensor *vr_window_merge(vr_run *run, const vr_tensor *x, vr_grid grid, int window) {
@@ -63,8 +91,31 @@ vr_tensor *vr_window_merge(vr_run *run, const vr_tensor *x, vr_grid grid, int wi
                           "window_merge: x has %lld rows, expected those of a grid of %lld x %lld in windows of %d",
                           (long long)x->shape[0], (long long)grid.height, (long long)grid.width, window);
     vr_tensor *y = vr_new2(run, grid.height * grid.width, x->shape[1]);
-    if (y) each_line(&windows, grid, window, x->shape[1], x->data, y->data, put_line_back);
-    return y;
+    if (!y) return NULL;
+    each_line(&windows, grid, window, x->shape[1], x->data, y->data, put_line_back);
+    window_node node = {x->data, y->data, windows, grid, window, x->shape[1], true};
+    return vr_op_record(run, y, window_back, &node, sizeof node);
+}
+
+typedef struct unshuffle_node {
+    const float *y, *x;
+    int64_t T, C, width; /* T rows of y; width of x's grid */
+} unshuffle_node;
+
+/* The row of x that stands in every fourth column of y's row t, from column d on. */
+static int64_t unshuffled(int64_t t, int64_t d, int64_t width) {
+    return (t / (width / 2) * 2 + d / 2) * width + t % (width / 2) * 2 + d % 2;
+}
+
+static void unshuffle_back(vr_run *run, const void *saved) {
+    const unshuffle_node *node = saved;
+    const float *dy = vr_grad(run, node->y);
+    float *dx = vr_grad(run, node->x);
+    for (int64_t t = 0; dx && t < node->T; t++)
+        for (int64_t d = 0; d < 4; d++) {
+            float *to = dx + unshuffled(t, d, node->width) * node->C;
+            for (int64_t c = 0; c < node->C; c++) to[c] += dy[(t * node->C + c) * 4 + d];
+        }
 }
 
 vr_tensor *vr_pixel_unshuffle(vr_run *run, const vr_tensor *x, vr_grid grid) {
@@ -72,13 +123,15 @@ vr_tensor *vr_pixel_unshuffle(vr_run *run, const vr_tensor *x, vr_grid grid) {
     if (grid.height % 2 || grid.width % 2)
         return vr_op_fail(run, VRWKV_ERR_SHAPE, "pixel_unshuffle: a grid of %lld x %lld, expected even sides",
                           (long long)grid.height, (long long)grid.width);
-    int64_t C = x->shape[1], half = grid.width / 2;
-    vr_tensor *y = vr_new2(run, grid.height / 2 * half, 4 * C);
+    int64_t C = x->shape[1];
+    vr_tensor *y = vr_new2(run, grid.height / 2 * (grid.width / 2), 4 * C);
     for (int64_t t = 0; y && t < y->shape[0]; t++)
         for (int64_t d = 0; d < 4; d++) {
-            const float *from = (const float *)x->data + ((t / half * 2 + d / 2) * grid.width + t % half * 2 + d % 2) * C;
+            const float *from = (const float *)x->data + unshuffled(t, d, grid.width) * C;
             float *to = (float *)y->data + t * 4 * C + d;
             for (int64_t c = 0; c < C; c++) to[4 * c] = from[c];
         }
-    return y;
+    if (!y) return NULL;
+    unshuffle_node node = {y->data, x->data, y->shape[0], C, grid.width};
+    return vr_op_record(run, y, unshuffle_back, &node, sizeof node);
 }

@@ -4,6 +4,7 @@
 #define VR_OPS_INTERNAL_H
 #include "ops/ops.h"
 #include "ops/quant.h"
+#include "ops/tape.h"
 
 /* False once the run has failed, and (then failing it) where the caller's cancel flag is set. */
 bool vr_op_start(vr_run *run);
@@ -30,6 +31,31 @@ static inline int64_t vr_op_rows(const vr_tensor *x) {
     return rows;
 }
 
+/* ---- recording and backward passes ---- */
+
+typedef void (*vr_backward_fn)(vr_run *run, const void *saved);
+
+static inline bool vr_op_records(const vr_run *run) { return run->tape && run->tape->recording; }
+/* With a tape, appends the operation that made y; `saved` (size bytes, copied) tells its backward pass all
+ * it needs. y NULL: the pass itself clears the gradient of what it made. Returns y, or NULL after failing. */
+vr_tensor *vr_op_record(vr_run *run, vr_tensor *y, vr_backward_fn backward, const void *saved, size_t size);
+/* Copies of spans and states (n pointers each) that the tape can keep, in their place; false after failing. */
+bool vr_op_keep_sequences(vr_run *run, const vr_span **spans, float *const **states, int n);
+/* A backward pass that has nothing to do but let the gradient be cleared. */
+void vr_op_nothing_back(vr_run *run, const void *saved);
+/* Runs and forgets the nodes on the tape. */
+void vr_op_run_nodes(vr_run *run);
+/* Gives scratch back, unless the tape still needs what is in it. */
+static inline void vr_op_release(vr_run *run, size_t mark) {
+    if (!vr_op_records(run)) vr_arena_release(run->arena, mark);
+}
+
+/* Rows [first, end) of a backward pass; sums: vectors [C], cleared, one behind the other, or NULL. */
+typedef void (*vr_back_fn)(const void *job, int64_t first, int64_t end, float *sums);
+/* Calls fn for chunks of T rows of C numbers, in any order. Where one of to[0..n-1] is not NULL, each chunk
+ * has n vectors of its own for sums over its rows, and these are added to to[i] in the order of the rows. */
+void vr_op_back_rows(vr_run *run, vr_back_fn fn, const void *job, int64_t T, int64_t C, float *const *to, int n);
+
 /* For g < groups: y_g[t*y_stride + o] = sum_i x_g[t*x_stride + i] w_g[o,i] (+ bias[o]), where x_g and
  * y_g lie x_step and y_step floats after one another and w_g are O stored rows of I each. */
 typedef struct vr_matmul {
@@ -44,6 +70,13 @@ typedef struct vr_matmul {
 
 /* Scratch is taken from the arena and given back; false after failing the run. */
 bool vr_op_matmul(vr_run *run, const vr_matmul *m);
+/* The gradients of such a product, added to dx, dw, db, which lie as x, w (f32) and bias do and may be NULL;
+ * dy lies as y. The second is the backward pass of the operation that is such a product: saved is a vr_matmul. */
+void vr_op_matmul_back(vr_run *run, const vr_matmul *m, const float *dy, float *dx, float *dw, float *db);
+void vr_op_matmul_backward(vr_run *run, const void *saved);
+
+/* Records y[t] = source[index[t]] for the rows of y; a negative index is a row of zeros. */
+vr_tensor *vr_op_record_rows(vr_run *run, vr_tensor *y, const void *source, const int32_t *index);
 /* The decoder of a stored type: the kernel set's, or the plain one. NULL: cannot be read. */
 vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type);
 #endif

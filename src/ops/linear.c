@@ -92,7 +92,7 @@ vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const 
     if (!y) return NULL;
     vr_matmul m = {.y = y->data, .x = x->data, .w = w->data, .bias = b ? b->data : NULL, .type = w->dtype,
                    .y_stride = O, .x_stride = I, .groups = 1, .T = T, .O = O, .I = I};
-    return vr_op_matmul(run, &m) ? y : NULL;
+    return vr_op_matmul(run, &m) ? vr_op_record(run, y, vr_op_matmul_backward, &m, sizeof m) : NULL;
 }
 
 vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int64_t n) {
@@ -108,5 +108,5 @@ vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int
     vr_tensor *y = vr_new2(run, n, C);
     for (int64_t t = 0; y && t < n; t++)
         decode((float *)y->data + t * C, (const char *)table->data + ids[t] * (C / info->block * info->bytes), C);
-    return y;
+    return vr_op_record_rows(run, y, table->data, ids);
 }

@@ -20,7 +20,7 @@ static bool compute(vr_run *run, vr_tensor *y, const vr_tensor *x, const vr_tens
     if (!middle) return false;
     vr_matmul m = {.y = y->data, .x = middle->data, .w = w2->data, .type = w2->dtype, .y_stride = O, .x_stride = M,
                    .y_step = T * O, .x_step = R, .groups = grouped ? w2->shape[0] : 1, .T = T, .O = O, .I = R};
-    return vr_op_matmul(run, &m);
+    return vr_op_matmul(run, &m) && vr_op_record(run, y, vr_op_matmul_backward, &m, sizeof m);
 }
 
 vr_tensor *vr_lora(vr_run *run, const vr_tensor *x, const vr_tensor *w1, vr_act act, const vr_tensor *w2) {
@@ -33,6 +33,6 @@ vr_tensor *vr_lora(vr_run *run, const vr_tensor *x, const vr_tensor *w1, vr_act 
     if (!y) return NULL;
     size_t mark = vr_arena_mark(run->arena);
     bool done = compute(run, y, x, w1, act, w2);
-    vr_arena_release(run->arena, mark);
+    vr_op_release(run, mark);
     return done ? y : NULL;
 }

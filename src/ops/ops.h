@@ -10,7 +10,7 @@
  * fixed order that depends on the row's length alone, so neither thread count, nor the number of rows
  * given together, nor chunking can change a bit of it.
  *
- * Tape: `run->tape` is where an operation records itself for training; NULL here runs it alone. */
+ * Tape: `run->tape` is where an operation records itself for training (tape.h); NULL runs it alone. */
 #ifndef VR_OPS_OPS_H
 #define VR_OPS_OPS_H
 #include "base/dtype.h"
@@ -90,10 +90,33 @@ vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const v
 vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale);
 /* y[i] = x[order[i]] for the T rows; order is a permutation. */
 vr_tensor *vr_permute_rows(vr_run *run, const vr_tensor *x, const int32_t *order);
+/* y[t] = x[index[t]] for t < n; a negative index gives a row of zeros. */
+vr_tensor *vr_pick_rows(vr_run *run, const vr_tensor *x, const int32_t *index, int64_t n);
 /* x rows then y rows. */
 vr_tensor *vr_concat_rows(vr_run *run, const vr_tensor *x, const vr_tensor *y);
 /* y[t] = parts[0][t], parts[1][t], ... side by side: [T,C_0], [T,C_1], ... -> [T, C_0 + C_1 + ...]. */
 vr_tensor *vr_concat_columns(vr_run *run, const vr_tensor *const *parts, int n);
+
+/* A single number: the sum over the rows t of logits [T,V] that have a label (labels[t] >= 0) of weights[t]
+ * times the cross entropy. Backward, every row's largest logit also gets `pull` times itself as a gradient,
+ * whatever the loss is multiplied with. src: nn.CrossEntropyLoss; RWKV-LM L2Wrap */
+vr_tensor *vr_cross_entropy(vr_run *run, const vr_tensor *logits, const int32_t *labels, const float *weights, float pull);
+
+/* ---- layers ------------------------------------------------------------------------------------ */
+
+/* What goes from layer to layer of a model: at[0] its rows, at[1] a second tensor or NULL. */
+enum { VR_STREAMS = 2 };
+typedef struct vr_streams {
+    vr_tensor *at[VR_STREAMS];
+    bool own[VR_STREAMS]; /* made by vr_layer: the next layer's result may take its place; false at the start */
+} vr_streams;
+
+/* Replaces at[] by what comes out of the layer; one that stays as it is keeps its pointer. False where it failed. */
+typedef bool (*vr_layer_fn)(vr_run *run, const void *model, int layer, vr_tensor *at[VR_STREAMS]);
+/* Runs one layer and gives back all else that it took from the arena. With a tape nothing is given back,
+ * unless that keeps checkpoints: then the layer is run a second time when its gradients are wanted, so
+ * `model`, and what is reached from it, must stay as they are until then. */
+bool vr_layer(vr_run *run, vr_layer_fn fn, const void *model, int layer, vr_streams *streams);
 
 /* ---- pictures: the T = height*width rows of a tensor [T,C] are a grid, row by row ------------- */
 

@@ -26,6 +26,12 @@ static void cut_patches(float *rows, const vr_tensor *pixels, int64_t P) {
                     memcpy(rows, from + (c * height + py * P + y) * width + px * P, (size_t)P * sizeof(float));
 }
 
+/* Pixels want no gradient. */
+static void patch_back(vr_run *run, const void *saved) {
+    const vr_matmul *m = saved;
+    vr_op_matmul_back(run, m, vr_grad(run, m->y), NULL, vr_grad(run, m->w), vr_grad(run, m->bias));
+}
+
 vr_tensor *vr_patch_embed(vr_run *run, const vr_tensor *pixels, const vr_tensor *w, const vr_tensor *b) {
     if (!pixels || !w || !vr_op_start(run)) return NULL;
     if (!vr_op_is_readable(run, "patch_embed", "w", w) || !shapes_fit(run, pixels, w)) return NULL;
@@ -41,6 +47,6 @@ vr_tensor *vr_patch_embed(vr_run *run, const vr_tensor *pixels, const vr_tensor 
     vr_matmul m = {.y = y->data, .x = rows, .w = w->data, .bias = b ? b->data : NULL, .type = w->dtype,
                    .y_stride = C, .x_stride = I, .groups = 1, .T = T, .O = C, .I = I};
     bool done = vr_op_matmul(run, &m);
-    vr_arena_release(run->arena, mark);
-    return done ? y : NULL;
+    vr_op_release(run, mark);
+    return done ? vr_op_record(run, y, patch_back, &m, sizeof m) : NULL;
 }

@@ -13,9 +13,13 @@
 
 enum { BLOCK = 32, HALF = BLOCK / 2, Q8_BYTES = 34, Q4_BYTES = 18, Q4_1_BYTES = 20, Q5_BYTES = 22, Q5_1_BYTES = 24 };
 
-static inline int nibble(const unsigned char *q, int j) { return j < HALF ? q[j] & 15 : q[j - HALF] >> 4; }
-
-static inline int high_bit(const unsigned char *high, int j) { return (high[j / 8] >> j % 8 & 1) << 4; }
+/* The whole numbers of a block; two plain loops, so that compilers make vectors of them. high NULL: 4 bits. */
+static inline void unpack(int *value, const unsigned char *q, const unsigned char *high) {
+    for (int j = 0; j < HALF; j++) value[j] = q[j] & 15;
+    for (int j = 0; j < HALF; j++) value[HALF + j] = q[j] >> 4;
+    for (int j = 0; high && j < BLOCK; j += 8)
+        for (int bit = 0; bit < 8; bit++) value[j + bit] |= (high[j / 8] & 1 << bit) ? 16 : 0;
+}
 
 static void decode_q8_0(float *out, const void *in, int64_t n) {
     const unsigned char *block = in;
@@ -29,7 +33,9 @@ static void decode_q4_0(float *out, const void *in, int64_t n) {
     const unsigned char *block = in;
     for (int64_t i = 0; i < n; i += BLOCK, block += Q4_BYTES) {
         float d = vr_load_f16(block);
-        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)(nibble(block + 2, j) - 8) * d;
+        int value[BLOCK];
+        unpack(value, block + 2, NULL);
+        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)(value[j] - 8) * d;
     }
 }
 
@@ -37,7 +43,9 @@ static void decode_q4_1(float *out, const void *in, int64_t n) {
     const unsigned char *block = in;
     for (int64_t i = 0; i < n; i += BLOCK, block += Q4_1_BYTES) {
         float d = vr_load_f16(block), m = vr_load_f16(block + 2);
-        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)nibble(block + 4, j) * d + m;
+        int value[BLOCK];
+        unpack(value, block + 4, NULL);
+        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)value[j] * d + m;
     }
 }
 
@@ -45,7 +53,9 @@ static void decode_q5_0(float *out, const void *in, int64_t n) {
     const unsigned char *block = in;
     for (int64_t i = 0; i < n; i += BLOCK, block += Q5_BYTES) {
         float d = vr_load_f16(block);
-        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)(nibble(block + 6, j) + high_bit(block + 2, j) - 16) * d;
+        int value[BLOCK];
+        unpack(value, block + 6, block + 2);
+        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)(value[j] - 16) * d;
     }
 }
 
@@ -53,7 +63,9 @@ static void decode_q5_1(float *out, const void *in, int64_t n) {
     const unsigned char *block = in;
     for (int64_t i = 0; i < n; i += BLOCK, block += Q5_1_BYTES) {
         float d = vr_load_f16(block), m = vr_load_f16(block + 2);
-        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)(nibble(block + 8, j) + high_bit(block + 4, j)) * d + m;
+        int value[BLOCK];
+        unpack(value, block + 8, block + 4);
+        for (int j = 0; j < BLOCK; j++) out[i + j] = (float)value[j] * d + m;
     }
 }
 

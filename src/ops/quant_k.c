@@ -171,7 +171,8 @@ static float assign(const float *x, const float *w, int levels, float step, floa
 }
 
 /* Scale and min of one sub-block: of the whole numbers around the fitted ones, the pair of the least error. */
-static void choose(const float *x, const float *w, int levels, float d, float dmin, const fit *fitted, int *scale, int *min, int *q) {
+static void choose(const float *x, const float *w, int levels, float d, float dmin, const fit *fitted, int *scale, int *min,
+                   int *q) {
     int s0 = d > 0.0f ? nearest(fitted->scale / d, 0, 63) : 0, m0 = dmin > 0.0f ? nearest(-fitted->low / dmin, 0, 63) : 0;
     float best = INFINITY;
     *scale = s0;

@@ -73,14 +73,57 @@ static void apply(float *y, const float *x, const axis *a, int64_t outer, int64_
         }
 }
 
-/* Across, then down; an axis that keeps its size has taps of 1 and 0. */
-static bool resample_cells(vr_run *run, float *y, const float *x, vr_grid from, vr_grid to, int64_t C) {
+/* Backward: dx += the taps' parts of dy. */
+static void apply_back(float *dx, const float *dy, const axis *a, int64_t outer, int64_t inner) {
+    for (int64_t o = 0; o < outer; o++, dx += a->in * inner)
+        for (int64_t i = 0; i < a->out; i++, dy += inner)
+            for (int64_t k = 0; k < a->count[i]; k++) {
+                float *to = dx + (a->first[i] + k) * inner, weight = a->weights[i * a->most + k];
+                for (int64_t c = 0; c < inner; c++) to[c] += weight * dy[c];
+            }
+}
+
+typedef struct grid_node {
+    const float *x, *y;
     axis across, down;
+    int64_t prefix, C; /* floats in front; columns */
+} grid_node;
+
+static void grid_back(vr_run *run, const void *saved) {
+    const grid_node *node = saved;
+    int64_t height = node->down.in, width = node->across.out;
+    float *dx = vr_grad(run, node->x);
+    const float *dy = vr_grad(run, node->y);
+    size_t mark = vr_arena_mark(run->arena), between_size = (size_t)(height * width * node->C);
+    float *between = dx ? vr_op_memory(run, between_size, sizeof *between) : NULL;
+    if (!between) return;
+    memset(between, 0, between_size * sizeof *between);
+    run->kernels->add(dx, dx, dy, node->prefix);
+    apply_back(between, dy + node->prefix, &node->down, 1, width * node->C);
+    apply_back(dx + node->prefix, between, &node->across, height, node->C);
+    vr_arena_release(run->arena, mark);
+}
+
+typedef struct rows_node {
+    const float *x, *y;
+    axis down;
+    int64_t C;
+} rows_node;
+
+static void rows_back(vr_run *run, const void *saved) {
+    const rows_node *node = saved;
+    float *dx = vr_grad(run, node->x);
+    if (dx) apply_back(dx, vr_grad(run, node->y), &node->down, 1, node->C);
+}
+
+/* Across, then down; an axis that keeps its size has taps of 1 and 0. */
+static bool resample_cells(vr_run *run, float *y, const float *x, vr_grid from, vr_grid to, int64_t C, grid_node *node) {
     float *between = vr_op_memory(run, (size_t)(from.height * to.width * C), sizeof *between);
-    if (!between || !cubic_axis(run, &across, from.width, to.width) || !cubic_axis(run, &down, from.height, to.height))
+    if (!between || !cubic_axis(run, &node->across, from.width, to.width) ||
+        !cubic_axis(run, &node->down, from.height, to.height))
         return false;
-    apply(between, x, &across, from.height, C);
-    apply(y, between, &down, 1, to.width * C);
+    apply(between, x, &node->across, from.height, C);
+    apply(y, between, &node->down, 1, to.width * C);
     return true;
 }
 
@@ -97,9 +140,10 @@ vr_tensor *vr_resample_grid(vr_run *run, const vr_tensor *x, int64_t prefix, vr_
     if (!y) return NULL;
     size_t mark = vr_arena_mark(run->arena);
     memcpy(y->data, x->data, (size_t)(prefix * C) * sizeof(float));
-    bool done = resample_cells(run, (float *)y->data + prefix * C, (const float *)x->data + prefix * C, from, to, C);
-    vr_arena_release(run->arena, mark);
-    return done ? y : NULL;
+    grid_node node = {.x = x->data, .y = y->data, .prefix = prefix * C, .C = C};
+    bool done = resample_cells(run, (float *)y->data + prefix * C, (const float *)x->data + prefix * C, from, to, C, &node);
+    vr_op_release(run, mark);
+    return done ? vr_op_record(run, y, grid_back, &node, sizeof node) : NULL;
 }
 
 vr_tensor *vr_resample_rows(vr_run *run, const vr_tensor *x, int64_t n) {
@@ -112,6 +156,8 @@ vr_tensor *vr_resample_rows(vr_run *run, const vr_tensor *x, int64_t n) {
     size_t mark = vr_arena_mark(run->arena);
     bool done = y && linear_axis(run, &down, x->shape[0], n);
     if (done) apply(y->data, x->data, &down, 1, x->shape[1]);
-    vr_arena_release(run->arena, mark);
-    return done ? y : NULL;
+    vr_op_release(run, mark);
+    if (!done) return NULL;
+    rows_node node = {x->data, y->data, down, x->shape[1]};
+    return vr_op_record(run, y, rows_back, &node, sizeof node);
 }

@@ -55,7 +55,7 @@ vr_tensor *vr_new2(vr_run *run, int64_t rows, int64_t columns) { return vr_new(r
 vr_tensor *vr_zeros2(vr_run *run, int64_t rows, int64_t columns) {
     vr_tensor *tensor = vr_new2(run, rows, columns);
     if (tensor) memset(tensor->data, 0, (size_t)(rows * columns) * sizeof(float));
-    return tensor;
+    return vr_op_record(run, tensor, vr_op_nothing_back, NULL, 0);
 }
 
 vr_tensor *vr_rows(vr_run *run, vr_tensor *x, int64_t start, int64_t n) {
@@ -144,6 +144,51 @@ bool vr_op_spans_cover(vr_run *run, const char *op, const vr_span *spans, int n_
     if (at == T) return true;
     vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: the sequences have %lld rows in all, expected %lld", op, (long long)at, (long long)T);
     return false;
+}
+
+/* ---- sums over rows in backward passes ---- */
+
+enum { BACK_FLOATS = 1 << 14, SUM_COLUMNS = 256 };
+
+typedef struct back_job {
+    vr_back_fn fn;
+    const void *job;
+    float *sums; /* [chunks, n, C] or NULL */
+    float *const *to;
+    int64_t T, C, per, chunks, n;
+} back_job;
+
+static void back_chunk(void *data, int64_t chunk, int thread) {
+    const back_job *b = data;
+    int64_t first = chunk * b->per, end = first + b->per < b->T ? first + b->per : b->T;
+    float *sums = b->sums ? b->sums + chunk * b->n * b->C : NULL;
+    (void)thread;
+    if (sums) memset(sums, 0, (size_t)(b->n * b->C) * sizeof *sums);
+    b->fn(b->job, first, end, sums);
+}
+
+static void add_sums(void *data, int64_t block, int thread) {
+    const back_job *b = data;
+    int64_t first = block * SUM_COLUMNS, end = first + SUM_COLUMNS < b->C ? first + SUM_COLUMNS : b->C;
+    (void)thread;
+    for (int64_t i = 0; i < b->n; i++)
+        for (int64_t chunk = 0; b->to[i] && chunk < b->chunks; chunk++)
+            for (int64_t c = first; c < end; c++) b->to[i][c] += b->sums[(chunk * b->n + i) * b->C + c];
+}
+
+void vr_op_back_rows(vr_run *run, vr_back_fn fn, const void *job, int64_t T, int64_t C, float *const *to, int n) {
+    back_job b = {.fn = fn, .job = job, .to = to, .T = T, .C = C, .n = n};
+    size_t mark = vr_arena_mark(run->arena);
+    bool wanted = false;
+    if (T == 0 || C == 0) return;
+    for (int i = 0; i < n; i++) wanted |= to[i] != NULL;
+    b.per = C < BACK_FLOATS ? BACK_FLOATS / C : 1;
+    b.chunks = (T + b.per - 1) / b.per;
+    if (wanted) b.sums = vr_op_memory(run, (size_t)(b.chunks * n), (size_t)C * sizeof(float));
+    if (wanted && !b.sums) return;
+    vr_pool_run(run->pool, back_chunk, &b, b.chunks);
+    if (wanted) vr_pool_run(run->pool, add_sums, &b, (C + SUM_COLUMNS - 1) / SUM_COLUMNS);
+    vr_arena_release(run->arena, mark);
 }
 
 vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type) {

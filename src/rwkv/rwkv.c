@@ -157,40 +157,56 @@ static vr_tensor *scanned_block(vr_run *run, const vr_rwkv *model, int layer, vr
     return x;
 }
 
-/* Copies a result of the block to where it outlives the block's scratch. */
-static vr_tensor *keep(vr_tensor *place, const vr_tensor *x) {
-    memcpy(place->data, x->data, (size_t)(x->shape[0] * x->shape[1]) * sizeof(float));
-    return place;
+/* What a layer is given beside its rows; in the arena, since a tape may run the layer once more. */
+typedef struct walk {
+    const vr_rwkv *model;
+    const vr_segment *segments;
+    vr_span *spans;
+    int n;
+    int64_t T;
+    const vr_scan *scan;
+    const int32_t *roll; /* from which row each row comes after a block; NULL: none moves */
+} walk;
+
+static bool run_layer(vr_run *run, const void *context, int layer, vr_tensor *at[VR_STREAMS]) {
+    const walk *w = context;
+    const vr_rwkv *model = w->model;
+    int64_t per_layer = vr_rwkv_state_floats(model->arch, &model->dims);
+    vr_pass pass = {.spans = w->spans, .states = scratch(run, w->n, sizeof *pass.states), .n = w->n, .value_first = at[1]};
+    vr_tensor *x = at[0];
+    if (!pass.states) return false;
+    for (int s = 0; s < w->n; s++) pass.states[s] = w->segments[s].state + layer * per_layer;
+    if (layer == 0) x = vr_layer_norm(run, x, &model->ln0_w, &model->ln0_b, model->dims.norm_eps);
+    x = scanned_block(run, model, layer, x, &pass, layer_order(run, w->segments, w->n, w->T, w->scan, layer));
+    at[0] = x && w->roll ? vr_permute_rows(run, x, w->roll) : x;
+    at[1] = pass.value_first;
+    return at[0] != NULL;
 }
 
-/* roll: from which row each row comes after a block; NULL: none moves. */
+static walk *walk_make(vr_run *run, const vr_rwkv *model, const vr_segment *segments, int n, int64_t T, const vr_scan *scan,
+                       const int32_t *roll) {
+    walk *w = scratch(run, 1, sizeof *w);
+    vr_segment *own = scratch(run, n, sizeof *own);
+    vr_span *spans = scratch(run, n, sizeof *spans);
+    if (!w || !own || !spans || vr_run_status(run) != VRWKV_OK) return NULL;
+    for (int s = 0; s < n; s++) own[s] = segments[s], spans[s] = segments[s].rows;
+    *w = (walk){model, own, spans, n, T, scan, roll};
+    return w;
+}
+
 static vr_tensor *forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
                           const vr_scan *scan, const int32_t *roll, vr_watch_fn watch, void *user) {
-    int64_t T = x->shape[0], per_layer = vr_rwkv_state_floats(model->arch, &model->dims);
-    vr_span *spans = scratch(run, n, sizeof *spans);
-    vr_pass pass = {.spans = spans, .states = scratch(run, n, sizeof *pass.states), .n = n};
-    vr_tensor *stream = vr_new2(run, T, x->shape[1]); /* the residual stream between the blocks */
-    vr_tensor *first = model->arch->value_residual ? vr_new2(run, T, model->dims.dim_att) : NULL;
-    if (vr_run_status(run) != VRWKV_OK) return NULL;
-    for (int s = 0; s < n; s++) spans[s] = segments[s].rows;
+    walk *w = walk_make(run, model, segments, n, x->shape[0], scan, roll);
+    vr_streams streams = {.at = {x}};
+    if (!w) return NULL;
     if (watch) watch(user, "x.in", x);
-    size_t mark = vr_arena_mark(run->arena);
     for (int layer = 0; layer < model->dims.n_layer; layer++) {
-        if (layer == 0) x = vr_layer_norm(run, x, &model->ln0_w, &model->ln0_b, model->dims.norm_eps);
-        for (int s = 0; s < n; s++) pass.states[s] = segments[s].state + layer * per_layer;
-        x = scanned_block(run, model, layer, x, &pass, layer_order(run, segments, n, T, scan, layer));
-        if (x && roll) x = vr_permute_rows(run, x, roll);
-        if (!x || vr_run_status(run) != VRWKV_OK) return NULL;
-        if (watch) {
-            char name[24];
-            snprintf(name, sizeof name, "x.%d", layer);
-            watch(user, name, x);
-        }
-        x = keep(stream, x);
-        if (layer == 0 && first) pass.value_first = keep(first, pass.value_first);
-        vr_arena_release(run->arena, mark);
+        char name[24];
+        if (!vr_layer(run, run_layer, w, layer, &streams)) return NULL;
+        snprintf(name, sizeof name, "x.%d", layer);
+        if (watch) watch(user, name, streams.at[0]);
     }
-    return x;
+    return streams.at[0];
 }
 
 vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,

@@ -26,7 +26,8 @@ typedef struct vr_rwkv {
 /* One sequence in the rows of x: its state is read and updated. */
 typedef struct vr_segment {
     vr_span rows;
-    float *state;                      /* n_layer * vr_rwkv_state_floats floats; zeros at the start */
+    float *state;                      /* n_layer * vr_rwkv_state_floats floats; zeros at the start. With a tape
+                                          it is only read, and several segments may share it */
     int64_t image_start, image_length; /* rows of the segment that the scan permutes; length 0: none */
 } vr_segment;
 

@@ -1,4 +1,8 @@
 #include "train/sampler.h"
+#include "base/memory.h"
+#include "base/rng.h"
+
+#include <stdlib.h>
 
 #define SEED 222
 #define WORDS 624 /* of the generator's state */
@@ -74,6 +78,54 @@ vr_status vr_shuffled_pass(int32_t *order, int64_t n, int64_t pass, vr_error *er
             order[i] = order[j];
             order[j] = keep;
         }
+    }
+    return VRWKV_OK;
+}
+
+/* ---- the samples of a training, step by step ---- */
+
+vr_status vr_sampler_open(vr_sampler *s, vr_order order, int64_t size, uint64_t seed, vr_error *err) {
+    *s = (vr_sampler){.order = order, .size = size, .seed = seed, .prime = vr_magic_prime(size), .pass = -1};
+    if (size < 1 || size > INT32_MAX)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%lld samples, expected 1 to %d", (long long)size, INT32_MAX);
+    if (order == VR_ORDER_ORIGINAL || s->prime == 0) return VRWKV_OK;
+    s->shuffled = vr_alloc((size_t)size, sizeof *s->shuffled);
+    return s->shuffled ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for the order of %lld samples", (long long)size);
+}
+
+void vr_sampler_close(vr_sampler *s) {
+    free(s->shuffled);
+    *s = (vr_sampler){0};
+}
+
+/* A pass of VR_ORDER_FAIR: Fisher and Yates' shuffle. */
+static void shuffle(vr_sampler *s, int64_t pass) {
+    vr_rng rng = {s->seed * 0x9e3779b97f4a7c15u + (uint64_t)pass};
+    for (int64_t i = 0; i < s->size; i++) s->shuffled[i] = (int32_t)i;
+    for (int64_t i = s->size - 1; i > 0; i--) {
+        int64_t j = (int64_t)(vr_rng_next(&rng) % (uint64_t)(i + 1));
+        int32_t keep = s->shuffled[i];
+        s->shuffled[i] = s->shuffled[j];
+        s->shuffled[j] = keep;
+    }
+}
+
+vr_status vr_sampler_at(vr_sampler *s, int64_t step, int64_t *sample, vr_error *err) {
+    bool fair = s->order == VR_ORDER_FAIR;
+    if (s->prime == 0) {
+        *sample = step % s->size;
+        return VRWKV_OK;
+    }
+    int64_t pass = step / (fair ? s->size : s->prime), at = fair ? step % s->size : vr_cube_mod(step, s->prime);
+    if (pass == 0 && !fair) {
+        *sample = at;
+    } else if (s->order == VR_ORDER_ORIGINAL) {
+        *sample = s->size - 1 - at;
+    } else {
+        if (pass != s->pass && fair) shuffle(s, pass);
+        if (pass != s->pass && !fair) VR_TRY(vr_shuffled_pass(s->shuffled, s->size, pass - 1, err));
+        s->pass = pass;
+        *sample = s->shuffled[at];
     }
     return VRWKV_OK;
 }

@@ -14,4 +14,25 @@ int64_t vr_cube_mod(int64_t a, int64_t p);
 /* Pass number `pass` (from 0) over n samples in v7.01 and later: a permutation of 0..n-1 into order.
  * Successive calls with pass 0, 1, ... are what the original draws from its generator of seed 222. */
 vr_status vr_shuffled_pass(int32_t *order, int64_t n, int64_t pass, vr_error *err);
+
+typedef enum vr_order {
+    VR_ORDER_ORIGINAL,  /* cubes; from the second pass on, of the reversed file: up to v7.00 */
+    VR_ORDER_SHUFFLED,  /* cubes; from the second pass on, of a shuffled file: v7.01 and later */
+    VR_ORDER_FAIR       /* each pass sees every sample once, in an order of its own */
+} vr_order;
+
+typedef struct vr_sampler {
+    vr_order order;
+    int64_t size;   /* samples of the file */
+    uint64_t seed;  /* of VR_ORDER_FAIR */
+    int64_t prime;
+    int64_t pass;   /* that `shuffled` is for; -1: none */
+    int32_t *shuffled;
+} vr_sampler;
+
+vr_status vr_sampler_open(vr_sampler *sampler, vr_order order, int64_t size, uint64_t seed, vr_error *err);
+void vr_sampler_close(vr_sampler *sampler);
+/* The sample that is seen at this step (from 0): a number of the file as it is. A file below 3 samples is
+ * walked through in its own order, where the original searches for its prime for ever. */
+vr_status vr_sampler_at(vr_sampler *sampler, int64_t step, int64_t *sample, vr_error *err);
 #endif

@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #define DEEPEST 32
-#define UNSUPPORTED "not supported by this version"
 
 typedef struct runner_row {
     const char *kind;
@@ -33,8 +32,8 @@ static const runner_row kinds[] = {
     {.kind = "preprocess", .run = vr_verify_preprocess},
     {.kind = "data", .run = vr_verify_data},
     {.kind = "note", .reason = "a note: nothing to run", .harmless = true},
-    {.kind = "train", .reason = UNSUPPORTED},
-    {.kind = "train-dataset", .reason = UNSUPPORTED},
+    {.kind = "train", .run = vr_verify_train},
+    {.kind = "train-dataset", .run = vr_verify_train_dataset},
     {.kind = "score", .run = vr_verify_score},
     {.kind = "normalise", .run = vr_verify_normalise},
     {.kind = "rank", .run = vr_verify_rank},
@@ -45,9 +44,9 @@ static const runner_row lists[] = {
     {.kind = "tokenizer.json", .run = vr_verify_tokenizer},
     {.kind = "prompts.json", .run = vr_verify_prompts},
     {.kind = "scan_orders.json", .run = vr_verify_scans},
-    {.kind = "lr_schedule.json", .reason = UNSUPPORTED},
-    {.kind = "sampler.json", .reason = UNSUPPORTED},
-    {.kind = "init.json", .reason = UNSUPPORTED},
+    {.kind = "lr_schedule.json", .run = vr_verify_schedule},
+    {.kind = "sampler.json", .run = vr_verify_sampler},
+    {.kind = "init.json", .run = vr_verify_init},
 };
 
 static const runner_row *find_runner(const runner_row *table, size_t n, const char *kind) {

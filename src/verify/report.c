@@ -185,6 +185,28 @@ void vr_check_floats(vr_verify *verify, const char *name, const float *found, si
     vr_check_array(verify, name, &a, &b, bound);
 }
 
+void vr_check_norm(vr_verify *verify, const char *name, const float *found, size_t n_found, const float *expected, size_t n_expected,
+                   double bound) {
+    double off = 0, squares = 0;
+    if (n_found != n_expected) {
+        vr_check_failed(verify, name, "%zu numbers, expected %zu", n_found, n_expected);
+        return;
+    }
+    for (size_t i = 0; i < n_found; i++) {
+        double error = (double)found[i] - (double)expected[i];
+        off += error * error;
+        squares += (double)expected[i] * (double)expected[i];
+    }
+    double norm = squares > 0 ? sqrt(squares) : 1;
+    report(verify, &(vr_check){.name = name,
+                               .ok = sqrt(off) <= bound * norm,
+                               .measured = true,
+                               .absolute = isnan(off) ? INFINITY : sqrt(off),
+                               .relative = sqrt(off) / norm,
+                               .bound = bound * norm,
+                               .message = "length of the difference"});
+}
+
 void vr_check_value(vr_verify *verify, const char *name, double found, double expected, double bound) {
     double error = difference(found, expected);
     report(verify, &(vr_check){.name = name,

@@ -66,12 +66,17 @@ vr_status vr_verify_infer(vr_verify *verify, const vr_case *item, vr_error *err)
 vr_status vr_verify_data(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_infer_batch(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_text_state(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_tower(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_resample(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_score(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_normalise(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_rank(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_text_score(vr_verify *verify, const vr_case *item, vr_error *err);
-vr_status vr_verify_tower(vr_verify *verify, const vr_case *item, vr_error *err);
-vr_status vr_verify_resample(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_train(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_train_dataset(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_sampler(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_schedule(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_init(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_preprocess(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_tokenizer(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_prompts(vr_verify *verify, const vr_case *item, vr_error *err);
@@ -109,6 +114,9 @@ double vr_case_bound_of(const vr_case *item, const vr_entry *entry, const vr_arr
 void vr_check_array(vr_verify *verify, const char *name, const vr_array *found, const vr_array *expected, double bound);
 void vr_check_floats(vr_verify *verify, const char *name, const float *found, size_t n_found, const float *expected,
                      size_t n_expected, double bound);
+/* As a whole: the length of the difference <= bound * the length of what is expected (1 for zeros). */
+void vr_check_norm(vr_verify *verify, const char *name, const float *found, size_t n_found, const float *expected, size_t n_expected,
+                   double bound);
 void vr_check_value(vr_verify *verify, const char *name, double found, double expected, double bound);
 void vr_report_ids(vr_verify *verify, const char *name, const int32_t *found, size_t n_found, const int32_t *expected,
                   size_t n_expected);

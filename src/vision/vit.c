@@ -112,21 +112,30 @@ static vr_tensor *block(vr_run *run, const vr_tower_dims *dims, const vr_vit_lay
     return vr_add(run, h, scaled(run, m, &l->scale2));
 }
 
+typedef struct walk {
+    vr_tower_dims dims;
+    const vr_vit_layer *layers;
+    vr_grid grid;
+} walk;
+
+static bool run_layer(vr_run *run, const void *context, int layer, vr_tensor *at[VR_STREAMS]) {
+    const walk *w = context;
+    bool whole = !w->dims.window_size || w->dims.global_attn_indexes >> layer & 1;
+    at[0] = block(run, &w->dims, &w->layers[layer], at[0], w->grid, whole ? 0 : w->dims.window_size);
+    return at[0] != NULL;
+}
+
 vr_tensor *vr_vit_blocks(vr_run *run, const vr_tower *tower, vr_tensor *h, vr_grid grid) {
-    const vr_tower_dims *dims = &tower->dims;
-    const vr_vit_layer *layers = tower->layers;
-    vr_tensor *stream = h ? vr_new2(run, h->shape[0], h->shape[1]) : NULL;
-    size_t mark = vr_arena_mark(run->arena);
-    for (int i = 0; stream && i <= dims->taken_block; i++) {
-        bool whole = !dims->window_size || dims->global_attn_indexes >> i & 1;
-        h = block(run, dims, &layers[i], h, grid, whole ? 0 : dims->window_size);
-        if (!h) return NULL;
-        memcpy(stream->data, h->data, (size_t)(h->shape[0] * h->shape[1]) * sizeof(float));
-        h = stream;
-        vr_arena_release(run->arena, mark);
-        vr_vit_show(tower, "block", i, h, layers[i].rel_h.data ? grid : (vr_grid){0, 0});
+    vr_streams streams = {.at = {h}};
+    walk *w = h ? vr_arena_get(run->arena, 1, sizeof *w) : NULL; /* a tape may run a layer once more */
+    if (h && !w && run->status == VRWKV_OK) run->status = vr_fail(run->err, VRWKV_ERR_MEMORY, "scratch memory is exhausted");
+    if (!w) return NULL;
+    *w = (walk){tower->dims, tower->layers, grid};
+    for (int i = 0; i <= w->dims.taken_block; i++) {
+        if (!vr_layer(run, run_layer, w, i, &streams)) return NULL;
+        vr_vit_show(tower, "block", i, streams.at[0], w->layers[i].rel_h.data ? grid : (vr_grid){0, 0});
     }
-    return stream ? h : NULL;
+    return streams.at[0];
 }
 
 vr_grid vr_vit_grid(const vr_tower *tower, const vr_tensor *pixels) {

@@ -1,7 +1,5 @@
 #include "vl/internal.h"
 
-#include <string.h>
-
 /* Rows come in multiples of it; the rows in front that make it up are zero. */
 #define MULTIPLE 16
 
@@ -9,9 +7,8 @@ vr_tensor *vr_compress(vr_run *run, const vrwkv_model *model, vr_tensor *rows, i
     if (!rows) return NULL;
     int64_t n = rows->shape[0], width = rows->shape[1], padding = (MULTIPLE - n % MULTIPLE) % MULTIPLE, T = n + padding;
     int64_t floats = vr_rwkv_state_floats(model->vtc.arch, &model->vtc.dims) * model->vtc.dims.n_layer;
-    vr_tensor *x = vr_zeros2(run, T, width), *state = vr_zeros2(run, 1, floats);
+    vr_tensor *x = padding ? vr_concat_rows(run, vr_zeros2(run, padding, width), rows) : rows, *state = vr_zeros2(run, 1, floats);
     if (!x || !state) return NULL;
-    memcpy((float *)x->data + padding * width, rows->data, (size_t)(n * width) * sizeof(float));
     vr_segment segment = {.rows = {0, T}, .state = state->data, .image_length = T};
     x = vr_rwkv_forward(run, &model->vtc, x, &segment, 1, vr_scan_find("bidirection"), NULL, NULL);
     x = vr_layer_norm(run, x, &model->vtc.ln_out_w, &model->vtc.ln_out_b, model->vtc.dims.norm_eps);

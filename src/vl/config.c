@@ -128,7 +128,8 @@ vr_status vr_settings_put(vr_settings **settings, const char *key, const char *v
         char *end;
         double number = strtod(value, &end);
         if (end == value || *end || !(fabs(number) < 1e9) || (found->kind == INT && number != floor(number)))
-            return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s: found '%s', expected a %snumber", key, value, found->kind == INT ? "whole " : "");
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s: found '%s', expected a %snumber", key, value,
+                           found->kind == INT ? "whole " : "");
         json = found->kind == INT ? json_integer((json_int_t)number) : json_real(number);
     } else {
         json = json_string(value);
@@ -263,7 +264,9 @@ static vr_status apply_heads(vr_config *config, const char *list, vr_error *err)
         config->towers[i].num_attention_heads = (int)heads;
         list = *end ? end + 1 : end;
     }
-    if (*list) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vit_heads: '%s' is left over: one number per tower (%d)", list, config->n_towers);
+    if (*list)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "vit_heads: '%s' is left over: one number per tower (%d)", list,
+                       config->n_towers);
     return VRWKV_OK;
 }
 

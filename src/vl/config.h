@@ -65,5 +65,6 @@ int vr_config_tower_parts(const vr_config *config, int tower, vr_part parts[VR_T
 /* Finds a row's tensor: in a file that has a layout (vl/layout.h) where that keeps it, else under its
  * checkpoint key (with the part's prefix, or what is left of it after any of its points). NULL: nowhere. */
 typedef struct vr_found vr_found;
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out);
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
+                               vr_found *out);
 #endif

@@ -139,8 +139,8 @@ static vr_status declare(job *j, const vr_part *part, const vr_row *row, int lay
     if (place.slice > 0) return VRWKV_OK;
     bool first_file = j->target->language && j->target->vision;
     if (first_file && row->kind == VR_MAT && !j->options->keep_type && type != j->options->type && layer == 0)
-        note(j, "%s: rows of %lld do not fit %s, stored as %s", name, (long long)shape[ndim - 1], vr_dtype_of(j->options->type)->name,
-             vr_dtype_of(type)->name);
+        note(j, "%s: rows of %lld do not fit %s, stored as %s", name, (long long)shape[ndim - 1],
+             vr_dtype_of(j->options->type)->name, vr_dtype_of(type)->name);
     return vr_save_declare(j->save, name, type, ndim, shape, j->err);
 }
 
@@ -172,8 +172,11 @@ static vr_status put_numbers(job *j, const vr_numbers *numbers, vr_dtype to, con
     if (numbers->type == to) return vr_save_put(j->save, numbers->data, stored_bytes(to, count), j->err);
     int64_t step = last >= BLOCK_ELEMENTS ? last : BLOCK_ELEMENTS / last * last;
     if (step > count) step = count;
-    recode r = {.scratch = vr_alloc((size_t)step, sizeof(float)), .out = vr_alloc((size_t)step, sizeof(float)),
-                .from = numbers->type, .to = to, .chunk = last >= CHUNK_ELEMENTS ? last : CHUNK_ELEMENTS / last * last};
+    recode r = {.scratch = vr_alloc((size_t)step, sizeof(float)),
+                .out = vr_alloc((size_t)step, sizeof(float)),
+                .from = numbers->type,
+                .to = to,
+                .chunk = last >= CHUNK_ELEMENTS ? last : CHUNK_ELEMENTS / last * last};
     vr_status status = r.scratch && r.out ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
     for (; status == VRWKV_OK && offset < count; offset += step) {
         r.count = count - offset < step ? count - offset : step;
@@ -218,7 +221,8 @@ static vr_status read_vocab(job *j, const char *path) {
     if (status != VRWKV_OK) return vr_fail(j->err, status, "'%s': %s", path, inner.message);
     j->vocab = j->own_vocab;
     if (vr_vocab_size(j->vocab) <= (size_t)j->config.lm.n_vocab) return VRWKV_OK;
-    return vr_fail(j->err, VRWKV_ERR_SHAPE, "'%s' has ids up to %zu, the model has %d", path, vr_vocab_size(j->vocab) - 1, j->config.lm.n_vocab);
+    return vr_fail(j->err, VRWKV_ERR_SHAPE, "'%s' has ids up to %zu, the model has %d", path, vr_vocab_size(j->vocab) - 1,
+                   j->config.lm.n_vocab);
 }
 
 /* Which vocabulary goes into the file: the one given, the source's own, the world's, or none. */
@@ -229,12 +233,14 @@ static vr_status choose_vocab(job *j) {
         j->vocab = j->own_vocab;
     }
     if (!j->vocab && j->config.lm.n_vocab == 65536) return vr_vocab_world(&j->vocab, j->err);
-    if (!j->vocab) note(j, "no vocabulary for %d ids: the model takes token ids only (--vocab FILE gives it one)", j->config.lm.n_vocab);
+    if (!j->vocab)
+        note(j, "no vocabulary for %d ids: the model takes token ids only (--vocab FILE gives it one)",
+             j->config.lm.n_vocab);
     return VRWKV_OK;
 }
 
 static vr_status put_vocab(job *j) {
-    size_t n = vr_vocab_size(j->vocab) > (size_t)j->config.lm.n_vocab ? vr_vocab_size(j->vocab) : (size_t)j->config.lm.n_vocab;
+    size_t rows = (size_t)j->config.lm.n_vocab, n = vr_vocab_size(j->vocab) > rows ? vr_vocab_size(j->vocab) : rows;
     const char **tokens = vr_alloc(n, sizeof *tokens);
     size_t *bytes = vr_alloc(n, sizeof *bytes);
     vr_status status = tokens && bytes ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
@@ -284,7 +290,8 @@ static vr_status put_metadata(job *j) {
 static vr_status check_target(const job *j, const target *t) {
     struct stat out, in;
     for (int i = 0; i < j->options->n_sources; i++)
-        if (stat(t->path, &out) == 0 && stat(j->options->sources[i], &in) == 0 && out.st_ino == in.st_ino && out.st_dev == in.st_dev)
+        if (stat(t->path, &out) == 0 && stat(j->options->sources[i], &in) == 0 && out.st_ino == in.st_ino &&
+            out.st_dev == in.st_dev)
             return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "'%s' is both source and target", t->path);
     return VRWKV_OK;
 }
@@ -348,11 +355,13 @@ static vr_status run_job(job *j) {
     if (options->n_towers < 0 || options->n_towers > VR_MAX_TOWERS)
         return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d towers, expected at most %d", options->n_towers, VR_MAX_TOWERS);
     if (!options->keep_type && (!vr_quant_of(options->type) || !vr_quant_of(options->type)->encode))
-        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(options->type)->name, vr_quant_writable());
+        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(options->type)->name,
+                       vr_quant_writable());
     VR_TRY(open_files(j));
     VR_TRY(list_targets(j, targets, &n));
     if (!options->keep_type && vr_is_quantised(options->type) && targets[0].kind != VR_FILE_GGUF)
-        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files", vr_dtype_of(options->type)->name);
+        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files",
+                       vr_dtype_of(options->type)->name);
     for (int t = 0; t < n; t++) VR_TRY(check_target(j, &targets[t]));
     j->n_parts = vr_config_parts(&j->config, j->parts);
     if (targets[0].kind == VR_FILE_GGUF) VR_TRY(choose_vocab(j));

@@ -40,7 +40,8 @@ static const vr_entry *find_placed(const vr_layout *layout, const vr_weights *fi
     return vr_weights_find(file, place->name);
 }
 
-const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer, vr_found *out) {
+const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
+                               vr_found *out) {
     char name[VR_NAME_SIZE];
     *out = (vr_found){0};
     for (int i = 0; i < n; i++) {
@@ -156,7 +157,8 @@ static vr_status describe_language(vr_config *config, vr_weights *const *files, 
         if (!layout) continue;
         arch = vr_rwkv_arch_find(layout->rwkv);
         config->lm.group_norm_eps = layout->group_norm_eps;
-        if (!arch) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported", vr_weights_path(files[i]), layout->name);
+        if (!arch)
+            return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported", vr_weights_path(files[i]), layout->name);
     }
     VR_TRY(refuse_by_name(files, n, err));
     for (int i = 0; !arch && vr_rwkv_arch_at(i); i++)
@@ -166,7 +168,8 @@ static vr_status describe_language(vr_config *config, vr_weights *const *files, 
     VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->measures, arch->n_measures, &config->lm, err));
     config->lm.n_layer = count_layers(files, n, LM_PREFIX, "blocks.%d.ln1.weight");
     if (config->lm.n_layer > 1)
-        VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->later_measures, arch->n_later_measures, &config->lm, err));
+        VR_TRY(measure(files, n, LM_PREFIX, arch->rows, arch->n_rows, arch->later_measures, arch->n_later_measures,
+                       &config->lm, err));
     snprintf(config->rwkv, sizeof config->rwkv, "%s", arch->name);
     return VRWKV_OK;
 }

@@ -60,12 +60,16 @@ static vr_tensor *run_tower(vr_run *run, vrwkv_model *model, int t, const vr_pic
     const char *name = model->config.n_towers > 1 ? tower->arch->name : NULL;
     int64_t size = tower->dims.image_size, width = vr_tower_width(&tower->dims);
     emit(e, "pixels", name, picture->regions, 3, (int64_t[]){3, size, size}, picture->pixels[t]);
-    vr_tensor *all = vr_new2(run, picture->regions * rows, width);
-    for (int i = 0; all && i < picture->regions; i++) {
+    vr_tensor *all = run->tape ? NULL : vr_new2(run, picture->regions * rows, width);
+    for (int i = 0; vr_run_status(run) == VRWKV_OK && i < picture->regions; i++) {
         size_t mark = vr_arena_mark(run->arena);
         vr_tensor input = {VR_F32, 3, {3, size, size}, picture->pixels[t] + (int64_t)i * 3 * size * size};
         vr_tensor *y = tower->arch->forward(run, tower, &input);
         if (!y) return NULL;
+        if (run->tape) { /* it gives nothing back */
+            all = all ? vr_concat_rows(run, all, y) : y;
+            continue;
+        }
         memcpy((float *)all->data + i * rows * width, y->data, (size_t)(rows * width) * sizeof(float));
         vr_arena_release(run->arena, mark);
     }
@@ -96,18 +100,17 @@ static vr_tensor *overlay(vr_run *run, vr_tensor *x) {
     return parts[1] ? vr_concat_columns(run, parts, 2) : NULL;
 }
 
-/* Features [regions * rows, channels] -> pooled, region by region, likewise. */
-static vr_tensor *pool(vr_run *run, const vrwkv_model *model, vr_tensor *x, int regions) {
+vr_tensor *vr_pool_features(vr_run *run, const vrwkv_model *model, vr_tensor *x, int regions) {
+    if (!x) return NULL;
     const vr_config *config = &model->config;
-    int64_t rows = x->shape[0] / regions, width = x->shape[1], n = vr_config_image_rows(config);
+    int64_t rows = x->shape[0] / regions, n = vr_config_image_rows(config);
     if (vr_config_has_class_row(config)) return vr_grid_pool(run, x, config->grid_size);
     if (config->rules->rows == VR_ROWS_OVERLAID) return overlay(run, x);
     if (vr_is_compressed(config->rules->rows) || n == rows) return x;
-    vr_tensor *all = vr_new2(run, regions * n, width);
-    for (int i = 0; all && i < regions; i++) {
+    vr_tensor *all = NULL;
+    for (int i = 0; i < regions; i++) {
         vr_tensor *y = vr_adaptive_pool(run, vr_rows(run, x, i * rows, rows), square(rows), square(n));
-        if (!y) return NULL;
-        memcpy((float *)all->data + i * n * width, y->data, (size_t)(n * width) * sizeof(float));
+        all = all ? vr_concat_rows(run, all, y) : y;
     }
     return all;
 }
@@ -127,7 +130,7 @@ vr_tensor *vr_project(vr_run *run, vrwkv_model *model, vr_tensor *x, int regions
     const vr_version *rules = model->config.rules;
     int tokens = model->config.num_token_per_image;
     emitter e = {trace, user, index, rules->cut != VR_CUT_NONE};
-    x = x ? pool(run, model, x, regions) : NULL;
+    x = vr_pool_features(run, model, x, regions);
     x = model->projector.arch->forward(run, &model->projector, x);
     if (!vr_is_compressed(rules->rows)) {
         emit_rows(&e, "image", rules->rows == VR_ROWS_POOLED ? regions : 0, x);

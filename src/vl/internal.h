@@ -1,4 +1,4 @@
-/* Types shared by this room's files only. */
+/* Types shared by this room's files, and with training, which runs the model's parts itself. */
 #ifndef VR_VL_INTERNAL_H
 #define VR_VL_INTERNAL_H
 #include "base/rng.h"
@@ -79,6 +79,8 @@ vr_tensor *vr_encode_picture(vr_run *run, vrwkv_model *model, const vr_picture *
 /* Its two halves: all towers' channels side by side, [regions * rows, channels]; and pooling, projector
  * and compressor. */
 vr_tensor *vr_encode_towers(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace, void *user);
+/* Features [regions * rows, channels] -> pooled, region by region, likewise: the first step of vr_project. */
+vr_tensor *vr_pool_features(vr_run *run, const vrwkv_model *model, vr_tensor *x, int regions);
 vr_tensor *vr_project(vr_run *run, vrwkv_model *model, vr_tensor *features, int regions, int index, vrwkv_trace_fn trace,
                       void *user);
 /* An activation to a trace callback as it stands. */

@@ -27,7 +27,8 @@ const vr_layout_row *vr_layout_find(const vr_layout *layout, const char *key) {
     return NULL;
 }
 
-void vr_layout_place(const vr_layout *layout, const vr_part *part, const vr_row *row, int layer, int rescale, vr_place *out) {
+void vr_layout_place(const vr_layout *layout, const vr_part *part, const vr_row *row, int layer, int rescale,
+                     vr_place *out) {
     const vr_layout_row *differs = vr_layout_find(layout, row->key);
     *out = (vr_place){.model_order = true};
     if (differs && differs->name)
@@ -43,7 +44,8 @@ void vr_layout_place(const vr_layout *layout, const vr_part *part, const vr_row 
     if (differs->change == VR_HALVED && rescale > 0) out->halvings = layer / rescale;
 }
 
-int vr_place_shape(const vr_place *place, const vr_row *row, int ndim, const int64_t *checkpoint, int64_t shape[VR_MAX_DIMS]) {
+int vr_place_shape(const vr_place *place, const vr_row *row, int ndim, const int64_t *checkpoint,
+                   int64_t shape[VR_MAX_DIMS]) {
     int n = 0;
     if (place->change == VR_SLICE) shape[n++] = place->slices;
     for (int i = 0; i < ndim && n < VR_MAX_DIMS; i++) shape[n++] = checkpoint[i];

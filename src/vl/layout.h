@@ -30,7 +30,7 @@ typedef struct vr_layout {
     bool gguf_names;          /* the base's names are our GGUF's, else the checkpoint's */
     const vr_layout_row *rows;
     int n_rows;
-    float group_norm_eps;     /* 0: what the version has */
+    float group_norm_eps; /* 0: what the version has */
 } vr_layout;
 
 extern const vr_layout vr_layout_ours;
@@ -52,7 +52,8 @@ const vr_layout_row *vr_layout_find(const vr_layout *layout, const char *key);
 /* rescale: the k of VR_HALVED, 0: none. The row must exist at this layer. */
 void vr_layout_place(const vr_layout *layout, const vr_part *part, const vr_row *row, int layer, int rescale, vr_place *out);
 /* The shape that the tensor has there, from the checkpoint's; returns how many sizes. */
-int vr_place_shape(const vr_place *place, const vr_row *row, int ndim, const int64_t *checkpoint, int64_t shape[VR_MAX_DIMS]);
+int vr_place_shape(const vr_place *place, const vr_row *row, int ndim, const int64_t *checkpoint,
+                   int64_t shape[VR_MAX_DIMS]);
 
 /* What vr_config_find found. */
 struct vr_found {

@@ -43,8 +43,8 @@ const vr_layout *vr_llama_layout_for(const char *rwkv) {
 
 typedef struct number {
     const char *key;
-    size_t offset;      /* of an int in vr_rwkv_dims */
-    const char *rwkv;   /* the version that has it; NULL: all */
+    size_t offset;    /* of an int in vr_rwkv_dims */
+    const char *rwkv; /* the version that has it; NULL: all */
 } number;
 
 #define DIM(field) offsetof(vr_rwkv_dims, field)
@@ -99,7 +99,8 @@ vr_status vr_llama_describe(vr_config *config, const vr_layout *layout, const vr
     const vr_meta *eps = vr_weights_meta(file, full_key(layout, "attention.layer_norm_epsilon", key));
     const vr_meta *stop = vr_weights_meta(file, "tokenizer.ggml.eot_token_id");
     if (eps && eps->type == VR_META_FLOAT && eps->number > 0 && eps->number < 1) config->lm.norm_eps = (float)eps->number;
-    if (stop && stop->type == VR_META_INT && stop->integer >= 0 && stop->integer < emb->shape[0]) config->stop_token = (int)stop->integer;
+    if (stop && stop->type == VR_META_INT && stop->integer >= 0 && stop->integer < emb->shape[0])
+        config->stop_token = (int)stop->integer;
     config->lm.n_vocab = emb->shape[0] <= 1 << 28 ? (int)emb->shape[0] : 0;
     config->lm.dim_att = config->lm.n_embd;
     config->lm.group_norm_eps = GROUP_NORM_EPS;
@@ -110,16 +111,19 @@ vr_status vr_llama_describe(vr_config *config, const vr_layout *layout, const vr
 vr_status vr_llama_check(const vr_config *config, vr_error *err) {
     const vr_rwkv_dims *lm = &config->lm;
     if (!vr_llama_layout_for(config->rwkv))
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "llama.cpp has no RWKV %s: only x060 and x070 can be split", config->rwkv);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "llama.cpp has no RWKV %s: only x060 and x070 can be split",
+                       config->rwkv);
     if (lm->dim_att != lm->n_embd)
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "llama.cpp expects dim_att = n_embd, found %d and %d", lm->dim_att, lm->n_embd);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "llama.cpp expects dim_att = n_embd, found %d and %d", lm->dim_att,
+                       lm->n_embd);
     if (fabsf(lm->group_norm_eps - GROUP_NORM_EPS) > 1e-9f)
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "llama.cpp expects a GroupNorm epsilon of %g, found %g", (double)GROUP_NORM_EPS,
-                       (double)lm->group_norm_eps);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "llama.cpp expects a GroupNorm epsilon of %g, found %g",
+                       (double)GROUP_NORM_EPS, (double)lm->group_norm_eps);
     return VRWKV_OK;
 }
 
-vr_status vr_llama_put_metadata(vr_save *save, const vr_layout *layout, const vr_config *config, int rescale, vr_error *err) {
+vr_status vr_llama_put_metadata(vr_save *save, const vr_layout *layout, const vr_config *config, int rescale,
+                                vr_error *err) {
     char key[VR_NAME_SIZE];
     VR_TRY(vr_save_meta_string(save, "general.architecture", layout->architecture, err));
     VR_TRY(vr_save_meta_string(save, "general.name", "RWKV", err));
@@ -132,7 +136,8 @@ vr_status vr_llama_put_metadata(vr_save *save, const vr_layout *layout, const vr
         VR_TRY(vr_save_meta_int(save, full_key(layout, numbers[i].key, key), value, err));
     }
     VR_TRY(vr_save_meta_int(save, full_key(layout, "vocab_size", key), config->lm.n_vocab, err));
-    VR_TRY(vr_save_meta_float(save, full_key(layout, "attention.layer_norm_epsilon", key), (double)config->lm.norm_eps, err));
+    full_key(layout, "attention.layer_norm_epsilon", key);
+    VR_TRY(vr_save_meta_float(save, key, (double)config->lm.norm_eps, err));
     if (halves(layout)) VR_TRY(vr_save_meta_int(save, full_key(layout, "rescale_every_n_layers", key), rescale, err));
     VR_TRY(vr_save_meta_int(save, full_key(layout, "context_length", key), 1 << 20, err)); /* asked for, without meaning */
     return vr_save_meta_int(save, full_key(layout, "attention.head_count", key), 0, err);  /* likewise */
@@ -207,8 +212,11 @@ static void free_list(token_list *list) {
 }
 
 static vr_status new_list(token_list *list, size_t n, size_t block_bytes, vr_error *err) {
-    *list = (token_list){.texts = vr_alloc(n, sizeof *list->texts), .bytes = vr_alloc(n, sizeof *list->bytes), .n = n,
-                         .types = vr_alloc(n, sizeof *list->types), .block = vr_alloc(block_bytes, 1)};
+    *list = (token_list){.texts = vr_alloc(n, sizeof *list->texts),
+                         .bytes = vr_alloc(n, sizeof *list->bytes),
+                         .n = n,
+                         .types = vr_alloc(n, sizeof *list->types),
+                         .block = vr_alloc(block_bytes, 1)};
     if (list->texts && list->bytes && list->types && list->block) return VRWKV_OK;
     free_list(list);
     return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a vocabulary of %zu ids", n);
@@ -246,9 +254,7 @@ vr_status vr_stored_vocab(vr_vocab **out, const vr_weights *file, vr_error *err)
 }
 
 /* An id without a token has a name that is no text: its type says so. */
-static size_t name_hole(char *out, size_t id) {
-    return (size_t)snprintf(out, 32, id ? "[PAD%zu]" : "<s>", id);
-}
+static size_t name_hole(char *out, size_t id) { return (size_t)snprintf(out, 32, id ? "[PAD%zu]" : "<s>", id); }
 
 static vr_status escaped_list(token_list *list, const vr_vocab *vocab, size_t n, vr_error *err) {
     size_t total = 0, bytes;
@@ -283,7 +289,8 @@ vr_status vr_llama_put_vocab(vr_save *save, const vr_vocab *vocab, const vr_conf
     VR_TRY(escaped_list(&list, vocab, (size_t)config->lm.n_vocab, err));
     vr_status status = vr_save_meta_string(save, "tokenizer.ggml.model", "rwkv", err);
     if (status == VRWKV_OK)
-        status = vr_save_meta_strings(save, "tokenizer.ggml.tokens", (const char *const *)list.texts, list.bytes, list.n, err);
+        status =
+            vr_save_meta_strings(save, "tokenizer.ggml.tokens", (const char *const *)list.texts, list.bytes, list.n, err);
     if (status == VRWKV_OK) status = vr_save_meta_ints(save, "tokenizer.ggml.token_type", list.types, list.n, err);
     if (status == VRWKV_OK) status = vr_save_meta_int(save, "tokenizer.ggml.bos_token_id", 0, err);
     if (status == VRWKV_OK) status = vr_save_meta_int(save, "tokenizer.ggml.eos_token_id", 0, err);

@@ -8,7 +8,8 @@ static const vr_layout_row rows6[] = {{"blocks.%d.att.time_decay", NULL, VR_FLAT
 static const vr_layout_row rows5[] = {{"blocks.%d.att.time_decay", NULL, VR_DECAY, 0, 0, NULL}};
 
 #define FUSED(letter, slice) {"blocks.%d.att.x_" letter, "blocks.%d.att.x_rwkvag", VR_SLICE, slice, 6, NULL}
-static const vr_layout_row rows7[] = {FUSED("r", 0), FUSED("w", 1), FUSED("k", 2), FUSED("v", 3), FUSED("a", 4), FUSED("g", 5)};
+static const vr_layout_row rows7[] = {FUSED("r", 0), FUSED("w", 1), FUSED("k", 2),
+                                      FUSED("v", 3), FUSED("a", 4), FUSED("g", 5)};
 #undef FUSED
 
 const vr_layout vr_rwkv_cpp_layouts[VR_RWKV_CPP_LAYOUTS] = {
@@ -18,7 +19,7 @@ const vr_layout vr_rwkv_cpp_layouts[VR_RWKV_CPP_LAYOUTS] = {
 };
 
 vr_status vr_rwkv_cpp_refuse(const vr_weights *file, vr_error *err) {
-    const char *found = vr_weights_find(file, "blocks.0.att.ln_x.weight")     ? "RWKV 5v1"
+    const char *found = vr_weights_find(file, "blocks.0.att.ln_x.weight")  ? "RWKV 5v1"
                         : vr_weights_find(file, "blocks.0.att.time_first") ? "RWKV 4v0"
                                                                            : "no RWKV that is known";
     return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' holds %s, expected RWKV 5v2, 6v0 or 7v0", vr_weights_path(file), found);

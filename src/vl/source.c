@@ -50,18 +50,20 @@ vr_status vr_row_find(vr_weights *const *files, int n, const vr_part *part, cons
     if (!vr_row_exists(row, layer)) return VRWKV_OK;
     const vr_entry *entry = vr_config_find(files, n, part, row, layer, &out->found);
     if (!entry)
-        return row->presence == VR_OPTIONAL ? VRWKV_OK
-                             : vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has no tensor '%s%s', shape %s", vr_weights_path(files[0]), part->prefix,
-                                       vr_row_name(row->key, layer, name), vr_shape_text(out->ndim, out->shape, wanted, sizeof wanted));
+        return row->presence == VR_OPTIONAL
+                   ? VRWKV_OK
+                   : vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has no tensor '%s%s', shape %s", vr_weights_path(files[0]),
+                             part->prefix, vr_row_name(row->key, layer, name),
+                             vr_shape_text(out->ndim, out->shape, wanted, sizeof wanted));
     int ndim = vr_place_shape(&out->found.place, row, out->ndim, out->shape, expected);
     bool flat = out->found.place.change == VR_FLAT;
     if (!(flat ? same_count : vr_shape_same)(entry->ndim, entry->shape, ndim, expected))
-        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s': '%s' has shape %s, expected %s", vr_weights_path(out->found.file), entry->name,
-                       vr_shape_text(entry->ndim, entry->shape, found, sizeof found),
+        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s': '%s' has shape %s, expected %s", vr_weights_path(out->found.file),
+                       entry->name, vr_shape_text(entry->ndim, entry->shape, found, sizeof found),
                        vr_shape_text(ndim, expected, wanted, sizeof wanted));
     if (!vr_quant_of(entry->dtype))
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s': '%s' has type %s, which holds no weights", vr_weights_path(out->found.file),
-                       entry->name, vr_dtype_of(entry->dtype)->name);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s': '%s' has type %s, which holds no weights",
+                       vr_weights_path(out->found.file), entry->name, vr_dtype_of(entry->dtype)->name);
     return VRWKV_OK;
 }
 
@@ -91,7 +93,8 @@ static vr_status fetch(const vr_source *source, vr_numbers *out, vr_error *err) 
         if (!copy) return VRWKV_ERR_MEMORY;
         VR_TRY(vr_weights_read(source->found.file, entry, copy, err));
     }
-    if (place->change == VR_SLICE) out->data = (const char *)out->data + entry->bytes / (uint64_t)place->slices * (uint64_t)place->slice;
+    if (place->change == VR_SLICE)
+        out->data = (const char *)out->data + entry->bytes / (uint64_t)place->slices * (uint64_t)place->slice;
     return VRWKV_OK;
 }
 
@@ -147,7 +150,8 @@ vr_status vr_source_read(const vr_source *source, const vr_row *row, const vr_wa
     vr_shape_count(source->ndim, source->shape, &count);
     vr_status status = fetch(source, out, err);
     /* A block cannot be turned, and what is made smaller may fall below a half float's range. */
-    bool wide = want->f32 || out->type == VR_F64 || place->change == VR_DECAY || (turned && !plain) || (halvings > 0 && plain);
+    bool wide =
+        want->f32 || out->type == VR_F64 || place->change == VR_DECAY || (turned && !plain) || (halvings > 0 && plain);
     if (status == VRWKV_OK && wide && out->type != VR_F32) status = widen(out, count, err);
     if (status == VRWKV_OK && place->change == VR_DECAY) {
         status = halve(out, count, 0, err); /* a copy that may be written */

@@ -22,7 +22,7 @@ static vr_status make_row(const vr_part *part, const vr_row *row, int layer, vr_
     tensor->ndim = vr_part_shape(part, row, layer, tensor->shape);
     if (row->transform == VR_TRANSPOSED) vr_swap_axes(tensor->ndim, tensor->shape);
     int64_t last = tensor->shape[tensor->ndim - 1];
-    tensor->dtype = row->kind == VR_VEC ? VR_F32 : row->kind == VR_LORA ? VR_BF16 : vr_quant_fit(type, last);
+    tensor->dtype = row->kind == VR_VEC ? VR_F32 : row->kind == VR_LORA && type != VR_F32 ? VR_BF16 : vr_quant_fit(type, last);
     if (!vr_shape_count(tensor->ndim, tensor->shape, &count) || !vr_shape_bytes(tensor->dtype, tensor->ndim, tensor->shape, &bytes))
         return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has an impossible shape", row->key);
     tensor->data = vr_owned_get(owned, (size_t)bytes, err);

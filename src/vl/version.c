@@ -11,8 +11,9 @@ static const vr_version versions[] = {
     {.name = "v6.0", .rwkv = "x060", .towers = "clip", .prompt = "v6.0", V56},
     /* the released v5.1 trainings differ in their scan, which `scan` of the configuration tells */
     {.name = "v5.1", .rwkv = "x052", .towers = "clip", .prompt = "v5.1", .scan = "unidirection", .image_position = "middle",
-     .blank = VR_BLANK_ROWS, .most_pictures = 1},
-    {.name = "uhd", .rwkv = "x060", .towers = THREE, .projector = "relu", .new_projector = "relu", .prompt = "v6.0", .cut = VR_CUT_QUARTERS, .rows = VR_ROWS_OVERLAID, V56},
+     .blank = VR_BLANK_ROWS, .most_pictures = 1, .batch_loss = true, .all_decay = true, .trains_embedding = true},
+    {.name = "uhd", .rwkv = "x060", .towers = THREE, .projector = "relu", .new_projector = "relu", .prompt = "v6.0",
+     .cut = VR_CUT_QUARTERS, .rows = VR_ROWS_OVERLAID, V56},
     {.name = "hd", .rwkv = "x060", .towers = THREE, .new_projector = "gated", .prompt = "v6.0", V56},
     {.name = "v6.20", .rwkv = "x060", .towers = THREE, .new_projector = "gated", .prompt = "v7.00", .scan = "unidirection", .image_position = "first",
      .num_token_per_image = 1024, .row_id = 65535},

@@ -45,6 +45,10 @@ typedef struct vr_version {
     int num_token_per_image; /* where nothing else is said; 0: grid_size decides */
     int32_t row_id;    /* id that stands once for each row of a picture; 0: none */
     bool trace_out;    /* traces hold x.out, the rows after the last norm */
+    /* training: */
+    bool batch_loss;       /* the mean over all labels of a batch, not over each sample's first */
+    bool all_decay;        /* vectors too */
+    bool trains_embedding; /* with all blocks of the language model */
 } vr_version;
 
 const vr_version *vr_version_find(const char *name); /* NULL: unknown */

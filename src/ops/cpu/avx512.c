@@ -3,4 +3,4 @@
 
 #include "ops/cpu/simd.h"
 
-const vr_kernels vr_kernels_avx512 = {.name = "avx512", .supported = vr_has_avx512, SIMD_KERNELS};
+const vr_kernels vr_kernels_avx512 = {.name = "avx512", .supported = vr_has_avx512, SIMD_KERNELS, SIMD_BACK_KERNELS};

@@ -81,10 +81,11 @@ static void norm(float *y, const float *x, const float *w, const float *b, int64
 }
 
 static void softmax(float *x, int64_t n) {
-    float largest = -INFINITY, sum = 0.0f;
+    float largest = -INFINITY;
+    double sum = 0; /* of as many numbers as a vocabulary has */
     for (int64_t i = 0; i < n; i++) largest = x[i] > largest ? x[i] : largest;
-    for (int64_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - largest);
-    for (int64_t i = 0; i < n; i++) x[i] /= sum;
+    for (int64_t i = 0; i < n; i++) sum += (double)(x[i] = expf(x[i] - largest));
+    for (int64_t i = 0; i < n; i++) x[i] /= (float)sum;
 }
 
 static void axpy(float *y, float a, const float *x, int64_t n) {
@@ -128,4 +129,11 @@ const vr_kernels vr_kernels_generic = {
     .axpy = axpy,
     .wkv6 = wkv6,
     .wkv7 = wkv7,
+    .outer = vr_generic_outer,
+    .activate_back = vr_generic_activate_back,
+    .mul_add = vr_generic_mul_add,
+    .lerp_back = vr_generic_lerp_back,
+    .norm_back = vr_generic_norm_back,
+    .wkv6_back = vr_generic_wkv6_back,
+    .wkv7_back = vr_generic_wkv7_back,
 };

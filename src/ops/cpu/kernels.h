@@ -8,6 +8,19 @@
 #define VR_OPS_CPU_KERNELS_H
 #include "base/dtype.h"
 
+/* The backward pass of one head's step of wkv6: the step's inputs [N], the state before it; dstate is the
+ * gradient of the state after it, and becomes that of the state before. The rest is added to. */
+typedef struct vr_wkv6_back {
+    const float *r, *k, *v, *w, *u, *dy, *state;
+    float *dr, *dk, *dv, *dw, *du, *dstate;
+} vr_wkv6_back;
+
+/* The same of wkv7, with the state after the step too, and 2N floats of scratch. */
+typedef struct vr_wkv7_back {
+    const float *r, *w, *k, *v, *kk, *a, *dy, *state, *after;
+    float *dr, *dw, *dk, *dv, *dkk, *da, *dstate, *scratch;
+} vr_wkv7_back;
+
 typedef struct vr_kernels {
     const char *name;
     bool (*supported)(void);
@@ -40,6 +53,21 @@ typedef struct vr_kernels {
     /* one head, one step: state [N,N] as value i, key j; all others [N]; w the decay itself */
     void (*wkv7)(float *y, float *state, const float *r, const float *w, const float *k, const float *v, const float *kk,
                  const float *a, int64_t N);
+
+    /* ---- backward passes: they add to gradients ---- */
+
+    /* y[m*y_stride + n] += sum_k a[m*a_row + k*a_step] b[k*b_stride + n], k < K summed in order, then added. */
+    void (*outer)(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_stride,
+                  int64_t M, int64_t N, int64_t K);
+    void (*activate_back)(float *dx, const float *x, const float *dy, int64_t n, int act); /* dx += dy * act'(x) */
+    void (*mul_add)(float *y, const float *x, const float *z, int64_t n);                  /* y += x * z */
+    /* Of lerp; those of dx, dz, dm, dmu that are NULL are left out. */
+    void (*lerp_back)(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu, const float *m,
+                      const float *dy, int64_t n);
+    /* Of norm; dx, dw, db may be NULL. */
+    void (*norm_back)(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n, float eps);
+    void (*wkv6_back)(const vr_wkv6_back *at, int64_t N);
+    void (*wkv7_back)(const vr_wkv7_back *at, int64_t N);
 } vr_kernels;
 
 /* The set in use, chosen at the first call. NULL with a message where VRWKV_CPU names an unknown or

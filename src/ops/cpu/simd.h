@@ -7,7 +7,8 @@
  * vf_scale (a*2^n, n whole, -160..130, rounded once), vf_less + vf_select, vf_sum4 (the sums of four
  * vectors, each in one fixed order); loads that convert VF_LANES stored numbers: vf_load_f16,
  * vf_load_bf16, vf_load_i8, vf_load_u4 (low or high nibbles, minus 8, times d); vf_set_f16. TILE_X: rows of x
- * in a product's tile; EACH_X(M, format, rows) calls M(format, rows, 1..TILE_X). */
+ * in a product's tile; OUTER_ROWS, OUTER_VECTORS: the tile of an outer product; EACH_X(M, format, rows)
+ * calls M(format, rows, 1..TILE_X). */
 #include "base/half.h"
 #include "ops/cpu/sets.h"
 #include "ops/ops.h"
@@ -192,3 +193,5 @@ static void softmax(float *x, int64_t n) {
 #include "ops/cpu/simd_wkv.h"
 
 #include "ops/cpu/simd_gemm.h"
+
+#include "ops/cpu/simd_back.h"

@@ -5,6 +5,8 @@
 
 #define VF_LANES 8
 #define TILE_X 3 /* 4 x 3 accumulators, 3 rows of x, 1 of w: all 16 registers */
+#define OUTER_ROWS 6
+#define OUTER_VECTORS 2
 #define EACH_X(M, format, rows) M(format, rows, 1) M(format, rows, 2) M(format, rows, 3)
 
 typedef __m256 vf;

@@ -5,6 +5,8 @@
 
 #define VF_LANES 16
 #define TILE_X 6 /* 4 x 6 accumulators, 6 rows of x, 1 of w: 31 registers */
+#define OUTER_ROWS 8
+#define OUTER_VECTORS 3
 #define EACH_X(M, format, rows)                                                                                        \
     M(format, rows, 1) M(format, rows, 2) M(format, rows, 3) M(format, rows, 4) M(format, rows, 5) M(format, rows, 6)
 

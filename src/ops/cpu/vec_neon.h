@@ -5,6 +5,8 @@
 
 #define VF_LANES 4
 #define TILE_X 5 /* 4 x 5 accumulators, 5 rows of x, 1 of w: 26 of 32 registers */
+#define OUTER_ROWS 6
+#define OUTER_VECTORS 4
 #define EACH_X(M, format, rows) \
     M(format, rows, 1) M(format, rows, 2) M(format, rows, 3) M(format, rows, 4) M(format, rows, 5)
 

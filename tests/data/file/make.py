@@ -138,6 +138,10 @@ put("deflated.pth", pth(plain, deflated=("p/data.pkl", "p/data/0")))
 put("no-prefix.pth", pth(plain, prefix=""))
 put("wrapped.pth", pth(state(("epoch", b"K\x03"), ("optimizer", Raw.dict([("m", Raw.tensor("0", 8, [8], [1]))])),
                              ("state_dict", Raw.dict([("a", Raw.tensor("0", 8, [2, 4], [4, 1]))])))))
+extras = {"set": {1, 2}, "frozen": frozenset([1]), "bytes": b"xy" * 200, "big": 2 ** 70, "negative": -2 ** 40, "float": 1.5, "none": None,
+          "nested": [(1, (2, 3, 4, 5)), True], "long": "\u00e9" * 300, "dict": collections.OrderedDict(a=1), "small": b"q"}
+# between the frame's head and the closing dot: what a value is made of in protocol 4
+put("extras.pth", pth(b"\x80\x04" + Raw.dict([("extras", pickle.dumps(extras, 4)[11:-1]), ("a", Raw.tensor("0", 8, [8], [1]))]) + b"."))
 put("nested.pth", pth(state(("lm", Raw.dict([("a", Raw.tensor("0", 8, [8], [1]))])), ("vit", Raw.dict([("b", Raw.tensor("0", 8, [1], [1], 7))])))))
 
 put("truncated.pth", pth(plain)[:-30])

@@ -26,8 +26,8 @@ _vrwkv() {
     inspect) options="--brief --config --json --threads" ;;
     run) options="$model $sampling --image --prompt --tokens --raw --pad --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
     chat) options="$model $sampling --image --no-blank-image --manner --state-in --max-tokens" ;;
-    batch) options="$model --manner --pad --question --questions --out --schema --recursive --max-tokens --keep-going --batch --no-reuse --json" ;;
-    eval) options="$model --manner --pad --data --check --split --questions --images --limit --chunk --keep-going --max-tokens --batch --no-reuse --rank --rank-top --out --submission --gallery --no-report --json" ;;
+    batch) options="$model --question --questions --schema --out --recursive --max-tokens --keep-going --manner --pad --batch --no-reuse --json" ;;
+    eval) options="$model --data --check --split --questions --images --limit --chunk --keep-going --manner --pad --max-tokens --batch --no-reuse --rank --rank-top --out --submission --gallery --no-report --json" ;;
     score) options="--data --answers --split --questions --limit --submission --manner --keep-going --threads --json" ;;
     tokenize) options="--model --json --threads" ;;
     detokenize) options="--model --bytes --json --threads" ;;

@@ -330,6 +330,18 @@ static void the_blank_image_is_computed_once_and_exact(void **unused) {
     OK(vrwkv_feed(second, before, VR_COUNT(before), NULL, 0, &err)); /* from the model's copy */
     same_bits(first, second);
     assert_int_equal(vrwkv_context_length(second), VR_COUNT(before) + 17);
+    /* a loaded state continues: no blank image, even where nothing was read yet; a reset forgets that */
+    char path[] = "/tmp/vrwkv_state_XXXXXX";
+    close(mkstemp(path));
+    vrwkv_context_reset(second);
+    OK(vrwkv_state_save(second, path, 0, &err));
+    OK(vrwkv_state_load(second, path, &err));
+    unlink(path);
+    OK(vrwkv_feed(second, before, VR_COUNT(before), NULL, 0, &err));
+    assert_int_equal(vrwkv_context_length(second), VR_COUNT(before));
+    vrwkv_context_reset(second);
+    OK(vrwkv_feed(second, before, VR_COUNT(before), NULL, 0, &err));
+    same_bits(first, second);
     vrwkv_context_free(first);
     vrwkv_context_free(second);
     vrwkv_model_close(model);

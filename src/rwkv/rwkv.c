@@ -36,7 +36,7 @@ void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims
     dims->size['V' - 'A'] = from->n_vocab;
     dims->size['N' - 'A'] = from->head_size;
     dims->size['H' - 'A'] = from->head_size ? from->dim_att / from->head_size : 0;
-    arch->shape_letters(dims, from);
+    if (arch->shape_letters) arch->shape_letters(dims, from);
 }
 
 const vr_state_part vr_rwkv_state[VR_RWKV_STATE_PARTS] = {{"att_shift", "D"}, {"ffn_shift", "D"}, {"wkv", "H,N,N"}};

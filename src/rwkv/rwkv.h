@@ -53,7 +53,7 @@ struct vr_rwkv_arch {
     size_t layer_size;
     const vr_row *rows; /* of one layer */
     int n_rows;
-    void (*shape_letters)(vr_dims *dims, const vr_rwkv_dims *from); /* further letters for `rows` */
+    void (*shape_letters)(vr_dims *dims, const vr_rwkv_dims *from); /* further letters for `rows`; NULL: none */
     const vr_state_part *state; /* of one layer */
     int n_state;
     bool wkv_by_key;     /* the state's `wkv` is [H, key, value], not [H, value, key] */

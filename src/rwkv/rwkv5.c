@@ -40,8 +40,6 @@ static const vr_row rows[] = {
 };
 #undef W
 
-static void shape_letters(vr_dims *dims, const vr_rwkv_dims *from) { (void)dims, (void)from; }
-
 static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, const layer5 *l, const vr_tensor *a, const vr_pass *pass) {
     int64_t C = model->dims.n_embd;
     int H = model->dims.dim_att / model->dims.head_size;
@@ -88,7 +86,6 @@ const vr_rwkv_arch vr_rwkv5 = {
     .layer_size = sizeof(layer5),
     .rows = rows,
     .n_rows = VR_COUNT(rows),
-    .shape_letters = shape_letters,
     .state = vr_rwkv_state,
     .n_state = VR_RWKV_STATE_PARTS,
     .wkv_by_key = true,

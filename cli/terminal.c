@@ -207,6 +207,7 @@ void vr_interrupt_install(bool keep) {
 }
 
 bool vr_interrupted(void) { return interrupted != 0; }
+const int *vr_interrupt_flag(void) { return (const int *)(uintptr_t)&interrupted; }
 int vr_interrupt_code(void) { return 128 + (int)interrupted; }
 void vr_interrupt_clear(void) { interrupted = 0; }
 void vr_interrupt_target(vrwkv_context *context) { target = context; }

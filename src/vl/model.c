@@ -182,6 +182,15 @@ const vrwkv_info *vrwkv_model_info(const vrwkv_model *model) { return &model->in
 const vr_config *vr_model_config(const vrwkv_model *model) { return &model->config; }
 const vr_vocab *vr_model_vocab(const vrwkv_model *model) { return model->vocab; }
 
+void vr_model_forget(vrwkv_model *model) {
+    pthread_mutex_lock(&model->lock);
+    free(model->blank_state);
+    vrwkv_features_free(model->zero_picture);
+    model->blank_state = NULL;
+    model->zero_picture = NULL;
+    pthread_mutex_unlock(&model->lock);
+}
+
 vr_status vr_workspace_get(vrwkv_model *model, vr_workspace **out, vr_error *err) {
     pthread_mutex_lock(&model->lock);
     vr_workspace *workspace = model->spare;

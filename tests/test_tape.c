@@ -224,6 +224,7 @@ static double activate(double x, int act) {
     case VR_ACT_TANH: return tanh(x);
     case VR_ACT_SIGMOID: return s;
     case VR_ACT_SILU: return x * s;
+    case VR_ACT_RELU: return x > 0 ? x : 0;
     case VR_ACT_RELU2: return x > 0 ? x * x : 0;
     case VR_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     case VR_ACT_GELU: return 0.5 * x * (1 + erf(x * sqrt(0.5)));
@@ -236,7 +237,8 @@ static double activate(double x, int act) {
 #define ACTS(T, C)                                                                                                     \
     {T, C, 0, 0, 0, VR_ACT_NONE}, {T, C, 0, 0, 0, VR_ACT_TANH}, {T, C, 0, 0, 0, VR_ACT_SIGMOID},                      \
         {T, C, 0, 0, 0, VR_ACT_SILU}, {T, C, 0, 0, 0, VR_ACT_RELU2}, {T, C, 0, 0, 0, VR_ACT_QUICK_GELU},              \
-        {T, C, 0, 0, 0, VR_ACT_GELU}, {T, C, 0, 0, 0, VR_ACT_GELU_TANH}, {T, C, 0, 0, 0, VR_ACT_DECAY}
+        {T, C, 0, 0, 0, VR_ACT_GELU}, {T, C, 0, 0, 0, VR_ACT_GELU_TANH}, {T, C, 0, 0, 0, VR_ACT_DECAY}, {T, C, 0, 0, 0, VR_ACT_RELU}
+_Static_assert(VR_ACT_COUNT == VR_ACT_RELU + 1, "a new activation belongs into ACTS");
 static const sizes act_sizes[] = {ACTS(3, 21), ACTS(70, 300)};
 
 static vr_tensor *run_activate(vr_run *run, const sizes *s, vr_tensor *const *in) { return vr_activate(run, in[0], (vr_act)s->act); }

@@ -78,6 +78,25 @@ bool vr_op_matmul(vr_run *run, const vr_matmul *m) {
     return true;
 }
 
+static const vr_adapter *find_adapter(const vr_run *run, const void *w) {
+    int low = 0, high = run->n_adapters;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if ((const char *)run->adapters[middle].w < (const char *)w)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < run->n_adapters && run->adapters[low].w == w ? &run->adapters[low] : NULL;
+}
+
+/* y, and what the matrix's adapter adds to it where there is one. */
+static vr_tensor *adapt(vr_run *run, vr_tensor *y, const vr_tensor *x, const vr_tensor *w) {
+    const vr_adapter *adapter = y ? find_adapter(run, w->data) : NULL;
+    if (!adapter) return y;
+    return vr_add(run, y, vr_linear(run, vr_linear(run, x, &adapter->a, NULL), &adapter->b, NULL));
+}
+
 vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b) {
     if (!x || !w || !vr_op_start(run)) return NULL;
     if (!vr_op_is_rows(run, "linear", "x", x) || !vr_op_is_readable(run, "linear", "w", w)) return NULL;
@@ -92,7 +111,7 @@ vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const 
     if (!y) return NULL;
     vr_matmul m = {.y = y->data, .x = x->data, .w = w->data, .bias = b ? b->data : NULL, .type = w->dtype,
                    .y_stride = O, .x_stride = I, .groups = 1, .T = T, .O = O, .I = I};
-    return vr_op_matmul(run, &m) ? vr_op_record(run, y, vr_op_matmul_backward, &m, sizeof m) : NULL;
+    return vr_op_matmul(run, &m) ? adapt(run, vr_op_record(run, y, vr_op_matmul_backward, &m, sizeof m), x, w) : NULL;
 }
 
 vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int64_t n) {

@@ -20,6 +20,13 @@
 
 typedef struct vr_tape vr_tape;
 
+/* Low-rank weights beside a stored matrix w [O,I], which stays as it is: wherever w is multiplied with x,
+ * x a^T b^T is added, a [R,I], b [O,R]. src: Hu et al. 2021 (LoRA), its scale taken into b */
+typedef struct vr_adapter {
+    const void *w; /* the matrix's data */
+    vr_tensor a, b;
+} vr_adapter;
+
 typedef struct vr_run {
     vr_arena *arena;
     vr_pool *pool;
@@ -28,6 +35,8 @@ typedef struct vr_run {
     vr_error *err;
     vr_status status;   /* first failure; sticky */
     const int *cancel;  /* points to a flag that another thread may set; NULL: none */
+    const vr_adapter *adapters; /* [n_adapters] in the order of the matrices' addresses */
+    int n_adapters;
 } vr_run;
 
 vr_status vr_run_status(const vr_run *run);

@@ -81,6 +81,13 @@ static vr_status load(vr_example *e, const vr_record *record, const vrwkv_model 
     return VRWKV_OK;
 }
 
+vr_status vr_example_of(vr_example *out, const vr_record *record, const vrwkv_model *model, const vr_example_options *options, vr_error *err) {
+    *out = (vr_example){.index = -1};
+    vr_status status = load(out, record, model, options, err);
+    if (status != VRWKV_OK) vr_example_free(out);
+    return status;
+}
+
 vr_status vr_example_load(vr_example *out, const vr_dataset *dataset, int64_t index, const vrwkv_model *model,
                           const vr_example_options *options, vr_error *err) {
     vr_record record;

@@ -50,6 +50,7 @@ vr_status vr_train_log_open(vr_train_log *log, const char *folder, int64_t step,
     *log = (vr_train_log){0};
     vr_status status = open_file(&log->lines, folder, "log.jsonl", step, err);
     if (status == VRWKV_OK) status = open_file(&log->table, folder, "curves.csv", step, err);
+    if (status == VRWKV_OK) status = open_file(&log->answers, folder, "answers.jsonl", step, err);
     if (status == VRWKV_OK && step == 0) fprintf(log->table, "step,loss,grad_norm,lr,samples_per_s,seconds,eval_loss\n");
     if (status != VRWKV_OK) vr_train_log_close(log);
     return status;
@@ -58,12 +59,13 @@ vr_status vr_train_log_open(vr_train_log *log, const char *folder, int64_t step,
 void vr_train_log_close(vr_train_log *log) {
     if (log->lines) fclose(log->lines);
     if (log->table) fclose(log->table);
+    if (log->answers) fclose(log->answers);
     *log = (vr_train_log){0};
 }
 
 static vr_status flush(vr_train_log *log, vr_error *err) {
-    if (fflush(log->lines) == 0 && fflush(log->table) == 0) return VRWKV_OK;
-    return vr_fail_io(err, "write", "log.jsonl and curves.csv");
+    if (fflush(log->lines) == 0 && fflush(log->table) == 0 && fflush(log->answers) == 0) return VRWKV_OK;
+    return vr_fail_io(err, "write", "log.jsonl, curves.csv and answers.jsonl");
 }
 
 vr_status vr_train_log_put(vr_train_log *log, const vr_train_log_step *e, vr_error *err) {
@@ -77,6 +79,16 @@ vr_status vr_train_log_put(vr_train_log *log, const vr_train_log_step *e, vr_err
 vr_status vr_train_log_eval(vr_train_log *log, int64_t step, double loss, vr_error *err) {
     fprintf(log->lines, "{\"step\": %lld, \"eval_loss\": %.9g}\n", (long long)step, loss);
     fprintf(log->table, "%lld,,,,,,%.9g\n", (long long)step, loss);
+    return flush(log, err);
+}
+
+vr_status vr_train_log_answer(vr_train_log *log, int64_t step, const char *question, const char *expected, const char *answer, vr_error *err) {
+    json_t *root = json_pack("{s:I, s:s, s:s, s:s}", "step", (json_int_t)step, "question", question, "expected", expected, "answer", answer);
+    char *line = root ? json_dumps(root, 0) : NULL;
+    json_decref(root);
+    if (!line) return vr_fail(err, VRWKV_ERR_FORMAT, "an answer is no valid UTF-8");
+    fprintf(log->answers, "%s\n", line);
+    free(line);
     return flush(log, err);
 }
 

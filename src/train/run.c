@@ -1,6 +1,7 @@
 #include "train/run.h"
 #include "base/io.h"
 #include "base/memory.h"
+#include "train/reply.h"
 #include "train/checkpoint.h"
 #include "train/init.h"
 #include "train/loader.h"
@@ -95,12 +96,13 @@ static vr_status check_word(const char *name, const char *found, const char *con
 static vr_status fill_settings(run *r) {
     vr_train_settings *s = &r->set;
     static const char *const manners[] = {"friendly", "original", NULL}, *const pulls[] = {"all", "0", NULL}, *const vocabs[] = {"auto", "model", NULL},
-                            *const switches[] = {"on", "off", "auto", NULL};
+                            *const switches[] = {"on", "off", "auto", NULL}, *const outputs[] = {"separate", "merged", NULL};
     if (!s->model || !s->data || !s->out)
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "a training needs --%s", !s->model ? "model" : !s->data ? "data" : "out");
     VR_TRY(check_word("manner", s->manner, manners, r->err));
     VR_TRY(check_word("l2wrap", s->l2wrap, pulls, r->err));
     VR_TRY(check_word("vocab", s->vocab, vocabs, r->err));
+    VR_TRY(check_word("output", s->output, outputs, r->err));
     VR_TRY(check_word("recompute", s->recompute, switches, r->err));
     if (!vr_is_said(s->lr)) s->lr = s->stage == 1 ? 1e-3 : s->stage == 2 ? 2e-5 : 6e-4;
     if (!vr_is_said(s->lr_final)) s->lr_final = s->stage == 2 ? s->lr : fmin(s->lr, 1e-5);
@@ -212,7 +214,7 @@ static vr_status open_data(run *r) {
     VR_TRY(vr_dataset_open(&r->data, r->set.data, r->hooks->progress, r->hooks->user, r->err));
     vr_dataset_facts facts = vr_dataset_tell(r->data);
     note(r, "%lld samples, %lld with a picture", (long long)vr_dataset_size(r->data), (long long)facts.with_image);
-    if (facts.without_answer) note(r, "%lld samples have no answer: they train nothing", (long long)facts.without_answer);
+    if (facts.without_answer) note(r, "samples without an answer, which train nothing: %lld", (long long)facts.without_answer);
     if (r->set.eval_data) VR_TRY(vr_dataset_open(&r->eval_data, r->set.eval_data, r->hooks->progress, r->hooks->user, r->err));
     return VRWKV_OK;
 }
@@ -220,7 +222,9 @@ static vr_status open_data(run *r) {
 static vr_status open_trainer(run *r) {
     vr_plan plan = vr_plan_default(vr_model_config(r->model), (int)r->set.freeze_layers);
     if (r->set.train) VR_TRY(vr_plan_parse(&plan, r->set.train, r->err));
-    VR_TRY(vr_trainer_open(&r->trainer, r->model, vr_plan_wants, &plan, (uint64_t)r->set.max_memory << 30, r->err));
+    const vr_weight_choice choice = {.wanted = vr_plan_wants, .user = &plan, .state = plan.state, .lora_rank = plan.lora ? (int)r->set.lora_rank : 0,
+                                     .first_layer = (int)r->set.freeze_layers, .seed = (uint64_t)r->set.seed};
+    VR_TRY(vr_trainer_open(&r->trainer, r->model, &choice, (uint64_t)r->set.max_memory << 30, r->err));
     r->trainer_open = true;
     r->trainer.cancel = r->hooks->cancel;
     r->trainer.labelled_only = strcmp(r->set.l2wrap, "0") == 0;
@@ -326,7 +330,9 @@ static uint64_t memory_of_process(void) {
 }
 
 static vr_status save(run *r, bool is_best) {
-    VR_TRY(vr_checkpoint_save(r->set.out, r->model, &r->trainer.weights, &r->adam, &r->mark, r->set.keep, is_best, r->err));
+    const vr_checkpoint_place place = {.folder = r->set.out, .keep = r->set.keep, .base = r->set.model,
+                                       .merged = r->set.output && strcmp(r->set.output, "merged") == 0};
+    VR_TRY(vr_checkpoint_save(&place, &r->trainer.weights, &r->adam, &r->mark, is_best, r->err));
     r->saved = true;
     return VRWKV_OK;
 }
@@ -360,6 +366,22 @@ static vr_status one_step(run *r) {
     return VRWKV_OK;
 }
 
+static vr_status answer_some(run *r) {
+    int64_t n = vr_dataset_size(r->eval_data);
+    for (int64_t i = 0; i < n && i < r->set.eval_answers; i++) {
+        vr_reply answer;
+        VR_TRY(vr_reply_make(&answer, r->eval_data, i, r->model, &r->examples, r->err));
+        vr_status status = VRWKV_OK;
+        if (answer.answer) {
+            note(r, "  answered \"%.200s\", expected \"%.200s\"", answer.answer, answer.expected);
+            status = vr_train_log_answer(&r->log, r->mark.step - 1, answer.question, answer.expected, answer.answer, r->err);
+        }
+        vr_reply_free(&answer);
+        VR_TRY(status);
+    }
+    return VRWKV_OK;
+}
+
 /* Evaluates where it is time; *better: than ever before. */
 static vr_status maybe_evaluate(run *r, bool *better) {
     double loss;
@@ -371,7 +393,7 @@ static vr_status maybe_evaluate(run *r, bool *better) {
     note(r, "step %lld: evaluation loss %.4f%s", (long long)r->mark.step, loss, *better ? ", the best" : "");
     r->mark.without_better = *better ? 0 : r->mark.without_better + 1;
     if (*better) r->mark.best_loss = loss, r->mark.best_step = r->mark.step;
-    return VRWKV_OK;
+    return answer_some(r);
 }
 
 static bool is_cancelled(const run *r) { return r->hooks->cancel && __atomic_load_n(r->hooks->cancel, __ATOMIC_RELAXED); }

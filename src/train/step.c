@@ -7,13 +7,11 @@
 /* So many logits are held at once: the head's rows are cut into pieces, each of them run twice. */
 #define LOGITS_AT_ONCE ((int64_t)1 << 25)
 
-vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, vr_wanted_fn wanted, const void *user, uint64_t max_bytes, vr_error *err) {
+vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes, vr_error *err) {
     *t = (vr_trainer){.model = model};
-    VR_TRY(vr_weight_set_open(&t->weights, model, wanted, user, err));
+    VR_TRY(vr_weight_set_open(&t->weights, model, choice, err));
     for (size_t i = 0; i < t->weights.n; i++) t->trains_towers |= strncmp(t->weights.items[i].name, "vit.", 4) == 0;
-    t->zero_state = (vr_tensor){VR_F32, 1, {model->state_floats}, vr_alloc((size_t)model->state_floats, sizeof(float))};
-    vr_status status = t->zero_state.data ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    if (status == VRWKV_OK) status = vr_arena_open(&t->arena, (size_t)max_bytes, err);
+    vr_status status = vr_arena_open(&t->arena, (size_t)max_bytes, err);
     if (status == VRWKV_OK) status = vr_tape_open(&t->tape, &t->arena, err);
     if (status == VRWKV_OK) status = vr_weight_set_record(&t->weights, &t->tape, err);
     if (status != VRWKV_OK) vr_trainer_close(t);
@@ -21,7 +19,6 @@ vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, vr_wanted_fn wanted
 }
 
 void vr_trainer_close(vr_trainer *t) {
-    free(t->zero_state.data);
     vr_tape_close(&t->tape);
     vr_arena_close(&t->arena);
     vr_weight_set_close(&t->weights);
@@ -30,7 +27,8 @@ void vr_trainer_close(vr_trainer *t) {
 
 static vr_run make_run(vr_trainer *t, vr_error *err) {
     vr_arena_release(&t->arena, 0);
-    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err, .cancel = t->cancel};
+    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err, .cancel = t->cancel,
+                    .adapters = t->model->adapters, .n_adapters = t->model->n_adapters};
 }
 
 int64_t vr_trainer_channels(const vr_trainer *t) {
@@ -193,7 +191,7 @@ static vr_tensor *forward(pass *p, const vr_train_image *images, int n_images) {
     float *weights;
     if (!segments) return NULL;
     for (int64_t s = 0; s < b->n; s++)
-        segments[s] = (vr_segment){.rows = {s * rows, rows}, .state = p->trainer->zero_state.data,
+        segments[s] = (vr_segment){.rows = {s * rows, rows}, .state = p->trainer->weights.state,
                                    .image_start = b->image_start, .image_length = b->image_length};
     vr_tensor *x = assemble(p, images, n_images);
     show(p, "embeds", x);

@@ -12,7 +12,6 @@ typedef struct vr_trainer {
     vr_weight_set weights;
     vr_arena arena;
     vr_tape tape;
-    vr_tensor zero_state; /* before every sample */
     bool trains_towers;
     float l2wrap;       /* factor of the pull on the largest logits, 1e-4 in the original */
     bool labelled_only; /* the head runs on rows that have a label: the same gradients where l2wrap is 0 */
@@ -26,9 +25,9 @@ typedef struct vr_train_image {
     int rows;
 } vr_train_image;
 
-/* `wanted` says which weights are trained. Until vr_trainer_close the model's numbers are the trained ones.
+/* Until vr_trainer_close the model's numbers are the trained ones.
  * max_bytes: most that activations may take (of address space; gradients take as much again). */
-vr_status vr_trainer_open(vr_trainer *trainer, vrwkv_model *model, vr_wanted_fn wanted, const void *user, uint64_t max_bytes, vr_error *err);
+vr_status vr_trainer_open(vr_trainer *trainer, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes, vr_error *err);
 void vr_trainer_close(vr_trainer *trainer);
 
 /* Columns of a picture's features, and the rows that one has before the projector. */

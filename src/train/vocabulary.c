@@ -34,16 +34,20 @@ static vr_status collect_prompts(collector *c, const vr_template *rules, const v
 
 static vr_status collect_data(collector *c, const vr_dataset *data) {
     static const char *const templates[] = {"v6.0", "v7.00"};
-    for (int64_t i = 0; i < vr_dataset_size(data); i++) {
+    vr_error *err = c->err, inner = {0};
+    vr_status status = VRWKV_OK;
+    for (int64_t i = 0; i < vr_dataset_size(data) && status == VRWKV_OK; i++) {
         vr_record record;
-        VR_TRY(vr_dataset_read(data, i, &record, c->err));
-        vr_status status = VRWKV_OK;
+        VR_TRY(vr_dataset_read(data, i, &record, err));
+        c->err = &inner;
         for (size_t t = 0; t < VR_COUNT(templates) && status == VRWKV_OK; t++)
             status = collect_prompts(c, vr_template_find(templates[t]), record.turns, record.n_turns, record.n_images > 0);
+        c->err = err;
+        if (status != VRWKV_OK)
+            vr_fail(err, status, "'%s', line %lld: sample %lld: %s", vr_dataset_path(data), (long long)record.line, (long long)i, inner.message);
         vr_record_free(&record);
-        VR_TRY(status);
     }
-    return VRWKV_OK;
+    return status;
 }
 
 /* Tokens that a prompt is made of whatever the data says, and the single bytes. */

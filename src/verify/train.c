@@ -441,7 +441,7 @@ static vr_status run_all(job *j, vr_error *err) {
     const json_t *groups = json_object_get(j->item->json, "param_groups");
     VR_TRY(vr_case_model(j->verify, j->item, false, &j->model, err));
     vr_plan plan = vr_plan_default(vr_model_config(j->model), frozen_blocks(j));
-    VR_TRY(vr_trainer_open(&j->trainer, j->model, vr_plan_wants, &plan, (uint64_t)4 << 30, err));
+    VR_TRY(vr_trainer_open(&j->trainer, j->model, &(vr_weight_choice){.wanted = vr_plan_wants, .user = &plan}, (uint64_t)4 << 30, err));
     j->open = true;
     VR_TRY(load_samples(j, err));
     VR_TRY(load_pictures(j, err));

@@ -143,7 +143,7 @@ static vr_status run_one(job *j, const json_t *run, vr_error *err) {
     vr_sampler sampler;
     int n_layer = vr_model_config(j->model)->lm.n_layer, frozen = strcmp(j->run, "stage1") == 0 ? n_layer : 0;
     vr_plan plan = vr_plan_default(vr_model_config(j->model), (int)vr_case_int(run, "freeze_rwkv", frozen));
-    VR_TRY(vr_trainer_open(&j->trainer, j->model, vr_plan_wants, &plan, (uint64_t)4 << 30, err));
+    VR_TRY(vr_trainer_open(&j->trainer, j->model, &(vr_weight_choice){.wanted = vr_plan_wants, .user = &plan}, (uint64_t)4 << 30, err));
     j->trainer.l2wrap = L2WRAP;
     vr_status status = vr_sampler_open(&sampler, VR_ORDER_ORIGINAL, vr_dataset_size(j->data), 0, err);
     if (status == VRWKV_OK) {

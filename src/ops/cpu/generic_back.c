@@ -42,6 +42,7 @@ static float slope_silu(float x) {
     float s = sigmoid(x);
     return s + x * s * (1.0f - s);
 }
+static float slope_relu(float x) { return x < 0.0f ? 0.0f : 1.0f; }
 static float slope_relu2(float x) { return x < 0.0f ? 0.0f : 2.0f * x; } /* NaN stays NaN */
 static float slope_quick_gelu(float x) {
     float s = sigmoid(1.702f * x);
@@ -63,6 +64,7 @@ static float (*const slopes[])(float) = {
     [VR_ACT_NONE] = slope_none,   [VR_ACT_TANH] = slope_tanh,   [VR_ACT_SIGMOID] = slope_sigmoid,
     [VR_ACT_SILU] = slope_silu,   [VR_ACT_RELU2] = slope_relu2, [VR_ACT_QUICK_GELU] = slope_quick_gelu,
     [VR_ACT_GELU] = slope_gelu,   [VR_ACT_GELU_TANH] = slope_gelu_tanh, [VR_ACT_DECAY] = slope_decay,
+    [VR_ACT_RELU] = slope_relu,
 };
 
 void vr_generic_activate_back(float *dx, const float *x, const float *dy, int64_t n, int act) {

@@ -60,6 +60,7 @@ INLINE vf slope_silu(vf x) {
     vf s = act_sigmoid(x);
     return vf_fma(x, vf_mul(s, one_less(s)), s);
 }
+INLINE vf slope_relu(vf x) { return vf_select(vf_less(x, vf_set(0.0f)), vf_set(0.0f), vf_set(1.0f)); }
 INLINE vf slope_relu2(vf x) { return vf_mul(vf_set(2.0f), vf_max(vf_set(0.0f), x)); }
 INLINE vf slope_quick_gelu(vf x) {
     vf scaled = vf_mul(vf_set(1.702f), x), s = act_sigmoid(scaled);
@@ -91,6 +92,7 @@ INLINE void map_back(float *dx, const float *x, const float *dy, int64_t n, vf (
 BACK(tanh)
 BACK(sigmoid)
 BACK(silu)
+BACK(relu)
 BACK(relu2)
 BACK(quick_gelu)
 BACK(gelu_tanh)
@@ -100,7 +102,7 @@ static void activate_back(float *dx, const float *x, const float *dy, int64_t n,
     static void (*const backs[])(float *, const float *, const float *, int64_t) = {
         [VR_ACT_TANH] = back_tanh,   [VR_ACT_SIGMOID] = back_sigmoid,       [VR_ACT_SILU] = back_silu,
         [VR_ACT_RELU2] = back_relu2, [VR_ACT_QUICK_GELU] = back_quick_gelu, [VR_ACT_GELU_TANH] = back_gelu_tanh,
-        [VR_ACT_DECAY] = back_decay,
+        [VR_ACT_DECAY] = back_decay, [VR_ACT_RELU] = back_relu,
     };
     if (backs[act])
         backs[act](dx, x, dy, n);

@@ -126,13 +126,14 @@ expect 1 "0 passed, 3 failed" "$program" verify "$work/train"
 
 # ---- what is not run, and wrong usage ----
 
-mkdir -p "$work/folder/later" "$work/folder/note" "$work/folder/maybe" "$work/empty"
+mkdir -p "$work/folder/note" "$work/folder/maybe" "$work/empty"
 cp -r "$good" "$work/folder/good"
 printf '{"kind": "note"}' >"$work/folder/note/case.json"
 printf '{"kind": "infer", "optional": true, "input_ids": [1]}' >"$work/folder/maybe/case.json"
 expect 0 "1 passed, 0 failed, 2 skipped" "$program" verify "$work/folder"
 expect 0 "1 passed, 0 failed, 2 skipped" "$program" verify --strict "$work/folder"
 expect 0 "0 passed, 0 failed, 1 skipped" "$program" verify "$work/folder/note"
+mkdir "$work/folder/later"
 printf '{"kind": "no such kind"}' >"$work/folder/later/case.json"
 expect 1 "no such kind" "$program" verify "$work/folder"
 printf '{"kind": ' >"$work/folder/later/case.json"

@@ -95,6 +95,26 @@ check "convert takes it" "$program" convert learned/best.safetensors -o learned.
 expect 0 "green" "$program" run -m learned.gguf -i pictures/green.ppm -p "What colour?" --greedy
 check "convert writes the released layout" "$program" convert learned/best.safetensors -o learned.pth
 
+# ---- adapters and a state, beside 8-bit weights: what the model says changes, its file does not ----
+
+sed 's/"value": "red"/"value": "green"/' data.json >other.json
+tuned=(-m learned.gguf --data other.json --images pictures --batch 4 --seed 7 --steps 60 --save-every 20 --keep 9)
+before=$(cksum learned.gguf)
+check "adapters" "$program" train "${tuned[@]}" --train lora --lora-rank 4 --lr 1e-2 -o adapters
+expect 0 "green" "$program" run -m adapters/step-000060.safetensors -i pictures/red.ppm -p "What colour?" --greedy
+expect 0 "blue" "$program" run -m adapters/step-000060.safetensors -i pictures/blue.ppm -p "What colour?" --greedy
+check "merged" "$program" train "${tuned[@]}" --train lora --lora-rank 4 --lr 1e-2 --output merged -o merged
+expect 0 "green" "$program" run -m merged/step-000060.safetensors -i pictures/red.ppm -p "What colour?" --greedy
+check "a state" "$program" train "${tuned[@]}" --train state --lr 3e-2 -o state
+expect 0 "green" "$program" run -m learned.gguf --state-in state/step-000060.safetensors -i pictures/red.ppm -p "What colour?" --greedy
+check "the model's file is as it was" test "$before" = "$(cksum learned.gguf)"
+for kind in adapters state; do
+    mkdir "again-$kind"
+    cp "$kind"/run.json "$kind"/step-000020.* "again-$kind"
+    check "$kind: resumed" "$program" train --resume "again-$kind"
+    check "$kind: the same bits" cmp "$kind/step-000060.safetensors" "again-$kind/step-000060.safetensors"
+done
+
 # ---- data ----
 
 echo '[]' >empty.json

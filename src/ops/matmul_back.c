@@ -31,7 +31,8 @@ typedef struct tile { int64_t group, row, rows, column, columns; } tile;
 
 static tile find_tile(const back_product *p, int64_t chunk) {
     int64_t in_group = chunk % (p->down * p->across);
-    tile t = {.group = chunk / (p->down * p->across), .row = in_group / p->across * ROWS, .column = in_group % p->across * p->columns};
+    tile t = {.group = chunk / (p->down * p->across), .row = in_group / p->across * ROWS,
+              .column = in_group % p->across * p->columns};
     t.rows = t.row + ROWS <= p->M ? ROWS : p->M - t.row;
     t.columns = t.column + p->columns <= p->m->I ? p->columns : p->m->I - t.column;
     return t;
@@ -52,7 +53,8 @@ static void dx_chunk(void *job, int64_t chunk, int thread) {
         const char *w = (const char *)m->w + (at.group * m->O + o) * p->row_bytes + at.column / info->block * info->bytes;
         for (int64_t k = 0; k < n; k++) p->decode(rows + k * STRIDE, w + k * p->row_bytes, at.columns);
         p->kernels->outer(p->to + at.group * m->x_step + at.row * m->x_stride + at.column, m->x_stride,
-                          p->dy + at.group * m->y_step + at.row * m->y_stride + o, m->y_stride, 1, rows, STRIDE, at.rows, at.columns, n);
+                          p->dy + at.group * m->y_step + at.row * m->y_stride + o, m->y_stride, 1, rows, STRIDE,
+                          at.rows, at.columns, n);
     }
 }
 

@@ -41,13 +41,15 @@ static const vr_adapter *adapter_of(const vr_weight_set *set, const vr_tensor *t
 }
 
 /* count numbers of one type in another. */
-static bool convert(void *to, vr_dtype type, const vr_tensor *tensor, const vr_adapter *adapter, const vr_kernels *kernels, int64_t count) {
+static bool convert(void *to, vr_dtype type, const vr_tensor *tensor, const vr_adapter *adapter,
+                    const vr_kernels *kernels, int64_t count) {
     float *wide = vr_alloc((size_t)count, sizeof *wide);
     if (!wide) return false;
     vr_quant_of(tensor->dtype)->decode(wide, tensor->data, count);
     if (adapter) {
         const vr_tensor *a = &adapter->a, *b = &adapter->b;
-        kernels->outer(wide, a->shape[1], b->data, b->shape[1], 1, a->data, a->shape[1], b->shape[0], a->shape[1], a->shape[0]);
+        kernels->outer(wide, a->shape[1], b->data, b->shape[1], 1, a->data, a->shape[1], b->shape[0], a->shape[1],
+                       a->shape[0]);
     }
     vr_quant_of(type)->encode(to, wide, count);
     free(wide);
@@ -55,7 +57,8 @@ static bool convert(void *to, vr_dtype type, const vr_tensor *tensor, const vr_a
 }
 
 /* A tensor's numbers in the checkpoint's order, of the type that is written; heap. */
-static void *export_tensor(const file_writer *w, const vr_tensor *tensor, const vr_row *row, vr_dtype type, int64_t count, uint64_t bytes) {
+static void *export_tensor(const file_writer *w, const vr_tensor *tensor, const vr_row *row, vr_dtype type,
+                           int64_t count, uint64_t bytes) {
     void *numbers = vr_alloc((size_t)bytes, 1), *turned = numbers;
     const vr_adapter *adapter = adapter_of(w->set, tensor);
     if (!numbers) return NULL;
@@ -81,7 +84,8 @@ static vr_status put_row(file_writer *w, const vr_part *part, const vr_row *row,
     if (!vr_row_exists(row, layer) || !tensor->data) return VRWKV_OK;
     int ndim = vr_part_shape(part, row, layer, shape);
     vr_dtype type = vr_dtype_of(tensor->dtype)->block > 1 ? VR_F16 : tensor->dtype;
-    snprintf(name, sizeof name, "%s%s", w->set->model->config.n_towers ? part->prefix : "", vr_row_name(row->key, layer, key));
+    snprintf(name, sizeof name, "%s%s", w->set->model->config.n_towers ? part->prefix : "",
+             vr_row_name(row->key, layer, key));
     if (w->declares) return vr_save_declare(w->save, name, type, ndim, shape, w->err);
     vr_shape_count(ndim, shape, &count);
     vr_shape_bytes(type, ndim, shape, &bytes);
@@ -150,7 +154,8 @@ static vr_status put_small(file_writer *w) { return put_weights(w, "", VALUE, ST
 static vr_status put_description(file_writer *w) {
     const vrwkv_model *model = w->set->model;
     char *json = vr_config_json(&model->config), *vocab = NULL;
-    vr_status status = json ? vr_save_meta_string(w->save, "vrwkv.config", json, w->err) : vr_fail(w->err, VRWKV_ERR_MEMORY, "out of memory");
+    vr_status status = json ? vr_save_meta_string(w->save, "vrwkv.config", json, w->err)
+                            : vr_fail(w->err, VRWKV_ERR_MEMORY, "out of memory");
     if (status == VRWKV_OK && model->own_vocab) {
         status = vr_vocab_write(model->own_vocab, &vocab, w->err);
         if (status == VRWKV_OK) status = vr_save_meta_string(w->save, "vrwkv.vocab", vocab, w->err);
@@ -245,8 +250,8 @@ static vr_status save_mark(const char *folder, const vr_progress_mark *mark, vr_
     int n = snprintf(text, sizeof text, "{\"step\": %lld, \"best_loss\": ", (long long)mark->step);
     n += isfinite(mark->best_loss) ? snprintf(text + n, sizeof text - (size_t)n, "%.17g", mark->best_loss)
                                    : snprintf(text + n, sizeof text - (size_t)n, "null");
-    n += snprintf(text + n, sizeof text - (size_t)n, ", \"best_step\": %lld, \"without_better\": %lld}\n", (long long)mark->best_step,
-                  (long long)mark->without_better);
+    n += snprintf(text + n, sizeof text - (size_t)n, ", \"best_step\": %lld, \"without_better\": %lld}\n",
+                  (long long)mark->best_step, (long long)mark->without_better);
     VR_TRY(vr_writer_open(&writer, path, err));
     vr_status status = vr_writer_put(&writer, text, (size_t)n, err);
     if (status == VRWKV_OK) return vr_writer_commit(&writer, err);
@@ -291,16 +296,19 @@ static vr_status load_mark(const char *folder, vr_progress_mark *mark, vr_error 
     json_t *root = json_load_file(path, 0, &fault);
     const json_t *step = json_object_get(root, "step"), *best = json_object_get(root, "best_loss");
     bool good = json_is_integer(step) && json_integer_value(step) >= 0;
-    *mark = (vr_progress_mark){.step = json_integer_value(step), .best_loss = json_is_number(best) ? json_number_value(best) : INFINITY,
+    *mark = (vr_progress_mark){.step = json_integer_value(step),
+                               .best_loss = json_is_number(best) ? json_number_value(best) : INFINITY,
                                .best_step = json_integer_value(json_object_get(root, "best_step")),
                                .without_better = json_integer_value(json_object_get(root, "without_better"))};
     json_decref(root);
-    return good ? VRWKV_OK : vr_fail(err, VRWKV_ERR_FORMAT, "'%s' names no step: %s", path, root ? "found another JSON value" : fault.text);
+    return good ? VRWKV_OK
+                : vr_fail(err, VRWKV_ERR_FORMAT, "'%s' names no step: %s", path,
+                          root ? "found another JSON value" : fault.text);
 }
 
 /* Tensors PREFIX.NAME of the trained weights of these kinds. */
-static vr_status load_numbers(const char *path, const vr_weight_set *set, const char *prefix, which_numbers which, unsigned kinds,
-                              const vr_weights *file, vr_error *err) {
+static vr_status load_numbers(const char *path, const vr_weight_set *set, const char *prefix, which_numbers which,
+                              unsigned kinds, const vr_weights *file, vr_error *err) {
     for (size_t i = 0; i < set->n; i++) {
         const vr_trained_weight *weight = &set->items[i];
         char name[3 * VR_NAME_SIZE], found[96], expected[96];
@@ -322,7 +330,8 @@ static vr_status load_numbers(const char *path, const vr_weight_set *set, const 
     return VRWKV_OK;
 }
 
-static vr_status load_means(const char *path, const vr_weight_set *set, vr_adam *adam, const vr_weights *file, vr_error *err) {
+static vr_status load_means(const char *path, const vr_weight_set *set, vr_adam *adam, const vr_weights *file,
+                            vr_error *err) {
     const vr_meta *steps = vr_weights_meta(file, "vrwkv.adam_steps");
     VR_TRY(load_numbers(path, set, "m.", MEAN, MODEL | STATE | ADAPTERS, file, err));
     VR_TRY(load_numbers(path, set, "v.", SQUARES, MODEL | STATE | ADAPTERS, file, err));
@@ -333,7 +342,8 @@ static vr_status load_means(const char *path, const vr_weight_set *set, vr_adam 
     return VRWKV_OK;
 }
 
-vr_status vr_checkpoint_load(const char *folder, const vr_weight_set *set, vr_adam *adam, vr_progress_mark *mark, vr_error *err) {
+vr_status vr_checkpoint_load(const char *folder, const vr_weight_set *set, vr_adam *adam, vr_progress_mark *mark,
+                             vr_error *err) {
     char path[PATH_ROOM];
     vr_weights *file;
     VR_TRY(load_mark(folder, mark, err));

@@ -33,5 +33,6 @@ vr_status vr_checkpoint_save(const vr_checkpoint_place *place, const vr_weight_s
 /* Whether the folder holds one. */
 bool vr_checkpoint_exists(const char *folder);
 /* Weights, means and mark of the newest; leftovers of a kill are removed. */
-vr_status vr_checkpoint_load(const char *folder, const vr_weight_set *set, vr_adam *adam, vr_progress_mark *mark, vr_error *err);
+vr_status vr_checkpoint_load(const char *folder, const vr_weight_set *set, vr_adam *adam, vr_progress_mark *mark,
+                             vr_error *err);
 #endif

@@ -29,9 +29,10 @@ static size_t find_answer(const vr_record *record) {
     return 0;
 }
 
-static vr_status generate(vrwkv_model *model, const vr_example *e, vrwkv_features *const *images, const vr_example_options *options, text *out,
-                          vr_error *err) {
-    const vrwkv_context_options how = {.manner = options->manner, .sampling = {.top_p = 1, .typical = 1, .repeat_penalty = 1, .penalty_decay = 1}};
+static vr_status generate(vrwkv_model *model, const vr_example *e, vrwkv_features *const *images,
+                          const vr_example_options *options, text *out, vr_error *err) {
+    const vrwkv_context_options how = {.manner = options->manner,
+                                       .sampling = {.top_p = 1, .typical = 1, .repeat_penalty = 1, .penalty_decay = 1}};
     const vrwkv_generate_options limits = {.max_tokens = MOST_TOKENS};
     vrwkv_context *context;
     VR_TRY(vrwkv_context_new(model, &how, &context, err));
@@ -41,11 +42,13 @@ static vr_status generate(vrwkv_model *model, const vr_example *e, vrwkv_feature
     return status;
 }
 
-static vr_status answer(vrwkv_model *model, const vr_example *e, const vr_example_options *options, text *out, vr_error *err) {
+static vr_status answer(vrwkv_model *model, const vr_example *e, const vr_example_options *options, text *out,
+                        vr_error *err) {
     size_t n = (size_t)e->sample.n_pictures, made = 0;
     vrwkv_features **images = vr_alloc(n + 1, sizeof *images);
     vr_status status = images ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    for (; made < n && status == VRWKV_OK; made += status == VRWKV_OK) status = vr_model_encode(model, &e->pictures[made], &images[made], err);
+    for (; made < n && status == VRWKV_OK; made += status == VRWKV_OK)
+        status = vr_model_encode(model, &e->pictures[made], &images[made], err);
     if (status == VRWKV_OK) status = generate(model, e, images, options, out, err);
     while (made-- > 0) vrwkv_features_free(images[made]);
     free(images);
@@ -75,7 +78,8 @@ vr_status vr_reply_make(vr_reply *out, const vr_dataset *dataset, int64_t index,
             vr_example_free(&example);
         }
         out->answer = made.data ? made.data : vr_strdup("");
-        if (status == VRWKV_OK && (!out->expected || !out->question || !out->answer)) status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+        if (status == VRWKV_OK && (!out->expected || !out->question || !out->answer))
+            status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     }
     vr_record_free(&record);
     if (status != VRWKV_OK) vr_reply_free(out);

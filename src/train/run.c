@@ -95,8 +95,9 @@ static vr_status check_word(const char *name, const char *found, const char *con
 /* Before the model is open. */
 static vr_status fill_settings(run *r) {
     vr_train_settings *s = &r->set;
-    static const char *const manners[] = {"friendly", "original", NULL}, *const pulls[] = {"all", "0", NULL}, *const vocabs[] = {"auto", "model", NULL},
-                            *const switches[] = {"on", "off", "auto", NULL}, *const outputs[] = {"separate", "merged", NULL};
+    static const char *const manners[] = {"friendly", "original", NULL}, *const pulls[] = {"all", "0", NULL},
+                             *const vocabs[] = {"auto", "model", NULL}, *const switches[] = {"on", "off", "auto", NULL},
+                             *const outputs[] = {"separate", "merged", NULL};
     if (!s->model || !s->data || !s->out)
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "a training needs --%s", !s->model ? "model" : !s->data ? "data" : "out");
     VR_TRY(check_word("manner", s->manner, manners, r->err));
@@ -126,20 +127,27 @@ static vr_status complete_settings(run *r) {
     say(&s->ctx_len, config->ctx_len);
     VR_TRY(say_text(&s->image_position, config->image_position, r->err));
     if (!vr_position_parse(s->image_position, &position))
-        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "--image-position takes first, last or middle, found \"%s\"", s->image_position);
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "--image-position takes first, last or middle, found \"%s\"",
+                       s->image_position);
     int64_t size = vr_dataset_size(r->data), per_pass = (size + s->batch - 1) / s->batch;
     say(&s->epoch_steps, per_pass);
     int64_t batches = s->epochs * s->epoch_steps;
     r->steps = s->steps != VR_UNSAID_INT ? s->steps : (batches + s->accumulate - 1) / s->accumulate;
-    if (r->steps < 1) return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "%lld epochs of %lld batches make no step", (long long)s->epochs, (long long)s->epoch_steps);
+    if (r->steps < 1)
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "%lld epochs of %lld batches make no step", (long long)s->epochs,
+                       (long long)s->epoch_steps);
     bool by_steps = s->steps != VR_UNSAID_INT; /* the cosine then ends with the last of them */
-    r->schedule = (vr_schedule){.lr_init = s->lr, .lr_final = s->lr_final, .decay_init = s->weight_decay, .decay_final = s->weight_decay_final,
-                                .warmup = s->warmup, .epoch_begin = s->epoch_begin, .epoch_count = by_steps ? 1 : s->epochs,
-                                .epoch_steps = by_steps ? s->steps * s->accumulate : s->epoch_steps, .accumulate = s->accumulate,
+    r->schedule = (vr_schedule){.lr_init = s->lr, .lr_final = s->lr_final, .decay_init = s->weight_decay,
+                                .decay_final = s->weight_decay_final, .warmup = s->warmup, .epoch_begin = s->epoch_begin,
+                                .epoch_count = by_steps ? 1 : s->epochs,
+                                .epoch_steps = by_steps ? s->steps * s->accumulate : s->epoch_steps,
+                                .accumulate = s->accumulate,
                                 .original = r->original};
     if (by_steps) r->schedule.epoch_begin = 0;
-    r->adam = (vr_adam){.beta1 = s->beta1, .beta2 = s->beta2, .eps = s->adam_eps, .clip = s->grad_clip, .all_decay = config->rules->all_decay};
-    r->examples = (vr_example_options){.image_folder = s->images, .position = position, .ctx_len = (size_t)s->ctx_len, .fill_up = r->original,
+    r->adam = (vr_adam){.beta1 = s->beta1, .beta2 = s->beta2, .eps = s->adam_eps, .clip = s->grad_clip,
+                        .all_decay = config->rules->all_decay};
+    r->examples = (vr_example_options){.image_folder = s->images, .position = position, .ctx_len = (size_t)s->ctx_len,
+                                       .fill_up = r->original,
                                        .manner = r->original ? VRWKV_ORIGINAL : VRWKV_FRIENDLY};
     return VRWKV_OK;
 }
@@ -152,7 +160,8 @@ static vr_status model_settings(const run *r, vr_settings **out) {
     if (r->set.config) VR_TRY(vr_settings_file(out, r->set.config, r->err));
     for (size_t i = 0; i < VR_COUNT(texts); i++)
         if (texts[i].value) VR_TRY(vr_settings_put(out, texts[i].key, texts[i].value, r->err));
-    const struct { const char *key; int64_t value; } numbers[] = {{"grid_size", r->set.grid_size}, {"ctx_len", r->set.ctx_len}};
+    const struct { const char *key; int64_t value; } numbers[] = {{"grid_size", r->set.grid_size},
+                                                                  {"ctx_len", r->set.ctx_len}};
     for (size_t i = 0; i < VR_COUNT(numbers); i++) {
         if (numbers[i].value == VR_UNSAID_INT) continue;
         snprintf(number, sizeof number, "%lld", (long long)numbers[i].value);
@@ -167,7 +176,9 @@ static vr_status open_fresh(run *r, const vrwkv_model_options *options, const vr
     VR_TRY(vr_settings_file(&description, r->set.model, r->err));
     vr_status status = VRWKV_OK;
     if (small->vocab) {
-        const struct { const char *key; int value; } numbers[] = {{"vocab_size", small->n}, {"stop_token", small->stop}, {"pad_token", small->pad}};
+        const struct { const char *key; int value; } numbers[] = {{"vocab_size", small->n},
+                                                                  {"stop_token", small->stop},
+                                                                  {"pad_token", small->pad}};
         for (size_t i = 0; i < VR_COUNT(numbers) && status == VRWKV_OK; i++) {
             char text[32];
             snprintf(text, sizeof text, "%d", numbers[i].value);
@@ -214,15 +225,18 @@ static vr_status open_data(run *r) {
     VR_TRY(vr_dataset_open(&r->data, r->set.data, r->hooks->progress, r->hooks->user, r->err));
     vr_dataset_facts facts = vr_dataset_tell(r->data);
     note(r, "%lld samples, %lld with a picture", (long long)vr_dataset_size(r->data), (long long)facts.with_image);
-    if (facts.without_answer) note(r, "samples without an answer, which train nothing: %lld", (long long)facts.without_answer);
-    if (r->set.eval_data) VR_TRY(vr_dataset_open(&r->eval_data, r->set.eval_data, r->hooks->progress, r->hooks->user, r->err));
+    if (facts.without_answer)
+        note(r, "samples without an answer, which train nothing: %lld", (long long)facts.without_answer);
+    if (r->set.eval_data)
+        VR_TRY(vr_dataset_open(&r->eval_data, r->set.eval_data, r->hooks->progress, r->hooks->user, r->err));
     return VRWKV_OK;
 }
 
 static vr_status open_trainer(run *r) {
     vr_plan plan = vr_plan_default(vr_model_config(r->model), (int)r->set.freeze_layers);
     if (r->set.train) VR_TRY(vr_plan_parse(&plan, r->set.train, r->err));
-    const vr_weight_choice choice = {.wanted = vr_plan_wants, .user = &plan, .state = plan.state, .lora_rank = plan.lora ? (int)r->set.lora_rank : 0,
+    const vr_weight_choice choice = {.wanted = vr_plan_wants, .user = &plan, .state = plan.state,
+                                     .lora_rank = plan.lora ? (int)r->set.lora_rank : 0,
                                      .first_layer = (int)r->set.freeze_layers, .seed = (uint64_t)r->set.seed};
     VR_TRY(vr_trainer_open(&r->trainer, r->model, &choice, (uint64_t)r->set.max_memory << 30, r->err));
     r->trainer_open = true;
@@ -230,14 +244,16 @@ static vr_status open_trainer(run *r) {
     r->trainer.labelled_only = strcmp(r->set.l2wrap, "0") == 0;
     r->trainer.l2wrap = r->trainer.labelled_only ? 0 : L2WRAP;
     r->recompute = strcmp(r->set.recompute, "on") == 0;
-    note(r, "%lld numbers are trained, of %llu", (long long)r->trainer.weights.count, (unsigned long long)r->model->info.parameters);
+    note(r, "%lld numbers are trained, of %llu", (long long)r->trainer.weights.count,
+         (unsigned long long)r->model->info.parameters);
     int64_t size = vr_dataset_size(r->data), batch = r->set.batch;
-    vr_order order = !r->original ? VR_ORDER_FAIR : r->model->config.rules->row_id && strcmp(r->model->config.rules->name, "v7.00") != 0
-                                                        ? VR_ORDER_SHUFFLED : VR_ORDER_ORIGINAL;
+    bool shuffled = r->model->config.rules->row_id && strcmp(r->model->config.rules->name, "v7.00") != 0;
+    vr_order order = !r->original ? VR_ORDER_FAIR : shuffled ? VR_ORDER_SHUFFLED : VR_ORDER_ORIGINAL;
     VR_TRY(vr_sampler_open(&r->sampler, order, size, (uint64_t)r->set.seed, r->err));
     r->samples = vr_alloc((size_t)batch, sizeof *r->samples);
     r->features = vr_alloc((size_t)size, sizeof *r->features);
-    if (!r->samples || !r->features) return vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory for %lld samples", (long long)size);
+    if (!r->samples || !r->features)
+        return vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory for %lld samples", (long long)size);
     bool whole = r->model->config.rules->cut == VR_CUT_NONE;
     if (whole && !r->trainer.trains_towers && r->set.feature_cache) r->examples.known = r->features;
     return VRWKV_OK;
@@ -289,8 +305,9 @@ static vr_status run_batch(run *r, vr_example *examples, int64_t n, float seed, 
     if (status == VRWKV_OK) {
         bool large = strcmp(r->set.recompute, "auto") == 0 && activation_bytes(r, &batch) > RECOMPUTE_FROM;
         r->trainer.tape.checkpoints = r->recompute || large;
-        status = seed != 0.0f ? vr_trainer_pass(&r->trainer, &batch, r->images, (int)n_images, seed, NULL, NULL, loss, r->err)
-                              : vr_trainer_loss(&r->trainer, &batch, r->images, (int)n_images, loss, r->err);
+        status = seed != 0.0f
+                     ? vr_trainer_pass(&r->trainer, &batch, r->images, (int)n_images, seed, NULL, NULL, loss, r->err)
+                     : vr_trainer_loss(&r->trainer, &batch, r->images, (int)n_images, loss, r->err);
         vr_batch_free(&batch);
     }
     for (size_t i = 0; i < n_own; i++) free(r->own_features[i]);
@@ -309,7 +326,8 @@ static vr_status evaluate(run *r, double *mean) {
     options.known = NULL; /* those of the other data */
     for (int64_t i = 0; i < n && status == VRWKV_OK; i += batch) {
         int64_t count = n - i < batch ? n - i : batch, k = 0;
-        for (; k < count && status == VRWKV_OK; k++) status = vr_example_load(&examples[k], r->eval_data, i + k, r->model, &options, r->err);
+        for (; k < count && status == VRWKV_OK; k++)
+            status = vr_example_load(&examples[k], r->eval_data, i + k, r->model, &options, r->err);
         if (status == VRWKV_OK) status = run_batch(r, examples, count, 0, false, &loss);
         if (status == VRWKV_OK) sum += loss * (double)count;
         while (k-- > 0) vr_example_free(&examples[k]);
@@ -339,12 +357,13 @@ static vr_status save(run *r, bool is_best) {
 
 static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rates, double seconds) {
     double rate = (double)(r->set.batch * r->set.accumulate) / seconds, all = now() - r->began;
-    vr_train_log_step entry = {.step = r->mark.step, .loss = loss, .grad_norm = norm, .lr = rates->lr[0], .weight_decay = rates->decay[1],
-                               .samples_per_s = rate, .seconds = all};
+    vr_train_log_step entry = {.step = r->mark.step, .loss = loss, .grad_norm = norm, .lr = rates->lr[0],
+                               .weight_decay = rates->decay[1], .samples_per_s = rate, .seconds = all};
     VR_TRY(vr_train_log_put(&r->log, &entry, r->err));
     int64_t done = r->mark.step + 1, here = done - r->began_step;
-    vr_train_report report = {.step = done, .steps = r->steps, .loss = loss, .lr = rates->lr[0], .grad_norm = norm, .samples_per_s = rate,
-                              .seconds_left = all / (double)here * (double)(r->steps - done), .memory_bytes = memory_of_process()};
+    vr_train_report report = {.step = done, .steps = r->steps, .loss = loss, .lr = rates->lr[0], .grad_norm = norm,
+                              .samples_per_s = rate, .seconds_left = all / (double)here * (double)(r->steps - done),
+                              .memory_bytes = memory_of_process()};
     if (r->hooks->report) r->hooks->report(r->hooks->user, &report);
     return VRWKV_OK;
 }
@@ -420,8 +439,11 @@ static vr_status stop(run *r, vr_status status) {
     r->err = &second;
     bool saved = r->saved || save(r, false) == VRWKV_OK;
     r->err = err;
-    if (saved) return vr_fail(err, status, "%.800s; step %lld is saved in '%.160s'", first.message, (long long)r->mark.step, r->set.out);
-    return vr_fail(err, status, "%.500s; and step %lld could not be saved: %.400s", first.message, (long long)r->mark.step, second.message);
+    if (saved)
+        return vr_fail(err, status, "%.800s; step %lld is saved in '%.160s'", first.message, (long long)r->mark.step,
+                       r->set.out);
+    return vr_fail(err, status, "%.500s; and step %lld could not be saved: %.400s", first.message,
+                   (long long)r->mark.step, second.message);
 }
 
 /* ---- beginning and end ---- */
@@ -476,7 +498,8 @@ static vr_status prepare_folder(run *r) {
     char **paths[] = {&s->model, &s->mmproj, &s->config, &s->data, &s->images, &s->eval_data};
     if (mkdir(s->out, 0777) != 0 && errno != EEXIST) return vr_fail_io(r->err, "make the folder", s->out);
     if (vr_checkpoint_exists(s->out))
-        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "'%s' holds a training already: go on with it (--resume), or name another folder", s->out);
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT,
+                       "'%s' holds a training already: go on with it (--resume), or name another folder", s->out);
     for (size_t i = 0; i < VR_COUNT(paths); i++) VR_TRY(make_absolute(paths[i], r->err));
     return VRWKV_OK;
 }

@@ -6,7 +6,8 @@
 
 #define LOGITS_AT_ONCE ((int64_t)1 << 25)
 
-vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes, vr_error *err) {
+vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes,
+                          vr_error *err) {
     *t = (vr_trainer){.model = model, .logits_at_once = LOGITS_AT_ONCE};
     VR_TRY(vr_weight_set_open(&t->weights, model, choice, err));
     for (size_t i = 0; i < t->weights.n; i++) t->trains_towers |= strncmp(t->weights.items[i].name, "vit.", 4) == 0;
@@ -26,8 +27,8 @@ void vr_trainer_close(vr_trainer *t) {
 
 static vr_run make_run(vr_trainer *t, vr_error *err) {
     vr_arena_release(&t->arena, 0);
-    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err, .cancel = t->cancel,
-                    .adapters = t->model->adapters, .n_adapters = t->model->n_adapters};
+    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err,
+                    .cancel = t->cancel, .adapters = t->model->adapters, .n_adapters = t->model->n_adapters};
 }
 
 int64_t vr_trainer_channels(const vr_trainer *t) {
@@ -116,8 +117,9 @@ static vr_tensor *assemble(pass *p, const vr_train_image *images, int n) {
         show(p, "image", rows);
         if (!rows) return NULL;
         if (rows->shape[0] != b->n_image_rows)
-            p->run->status = vr_fail(p->run->err, VRWKV_ERR_SHAPE, "%d pictures have %lld rows, the batch has places for %lld", n,
-                                     (long long)rows->shape[0], (long long)b->n_image_rows);
+            p->run->status =
+                vr_fail(p->run->err, VRWKV_ERR_SHAPE, "%d pictures have %lld rows, the batch has places for %lld", n,
+                        (long long)rows->shape[0], (long long)b->n_image_rows);
     }
     vr_tensor *text = b->n_ids ? vr_embed(p->run, &p->model->lm.emb, b->ids, b->n_ids) : NULL;
     vr_tensor *all = text && rows ? vr_concat_rows(p->run, text, rows) : text ? text : rows;
@@ -157,7 +159,8 @@ typedef struct head {
 static bool run_head(vr_run *run, const void *context, int piece, vr_tensor *at[VR_STREAMS]) {
     const head *h = context;
     int64_t first = piece * h->rows, left = at[0]->shape[0] - first;
-    vr_tensor *logits = vr_rwkv_logits(run, &h->pass->model->lm, vr_rows(run, at[0], first, left < h->rows ? left : h->rows));
+    vr_tensor *logits =
+        vr_rwkv_logits(run, &h->pass->model->lm, vr_rows(run, at[0], first, left < h->rows ? left : h->rows));
     if (run->tape->recording) show(h->pass, "logits", logits);
     if (h->pass->watch) vr_watch_gradient(run, logits, "dlogits", h->pass->watch, h->pass->user);
     vr_tensor *loss = vr_cross_entropy(run, logits, h->targets + first, h->weights + first, h->pull);
@@ -209,7 +212,8 @@ static vr_tensor *run_pass(pass *p, const vr_train_image *images, int n_images, 
         return result;
     }
     p->run->tape = NULL;
-    if (*status == VRWKV_OK) *status = vr_fail(p->run->err, VRWKV_ERR_MEMORY, "the limit of memory for activations is reached");
+    if (*status == VRWKV_OK)
+        *status = vr_fail(p->run->err, VRWKV_ERR_MEMORY, "the limit of memory for activations is reached");
     return NULL;
 }
 
@@ -222,7 +226,8 @@ vr_status vr_trainer_pass(vr_trainer *t, const vr_batch *batch, const vr_train_i
     return result ? vr_tape_backward(&run, result, seed) : status;
 }
 
-vr_status vr_trainer_loss(vr_trainer *t, const vr_batch *batch, const vr_train_image *images, int n_images, double *loss, vr_error *err) {
+vr_status vr_trainer_loss(vr_trainer *t, const vr_batch *batch, const vr_train_image *images, int n_images,
+                          double *loss, vr_error *err) {
     vr_run run = make_run(t, err);
     vr_status status;
     pass p = {.trainer = t, .model = t->model, .run = &run, .batch = batch, .loss_only = true};

@@ -28,7 +28,8 @@ typedef struct vr_train_image {
 
 /* Until vr_trainer_close the model's numbers are the trained ones.
  * max_bytes: most that activations may take (of address space; gradients take as much again). */
-vr_status vr_trainer_open(vr_trainer *trainer, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes, vr_error *err);
+vr_status vr_trainer_open(vr_trainer *trainer, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes,
+                          vr_error *err);
 void vr_trainer_close(vr_trainer *trainer);
 
 /* Columns of a picture's features, and the rows that one has before the projector. */
@@ -42,6 +43,6 @@ vr_status vr_trainer_encode(vr_trainer *trainer, const vr_picture *picture, floa
 vr_status vr_trainer_pass(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images, float seed,
                           vr_watch_fn watch, void *user, double *loss, vr_error *err);
 /* The loss alone: weights and gradients stay as they are. */
-vr_status vr_trainer_loss(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images, double *loss,
-                          vr_error *err);
+vr_status vr_trainer_loss(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images,
+                          double *loss, vr_error *err);
 #endif

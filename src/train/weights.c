@@ -21,8 +21,10 @@ static vr_trained_weight *add(vr_weight_set *set, const vr_trained_weight *weigh
 
 /* ---- of the model ---- */
 
-static vr_status add_row(vr_weight_set *set, const vr_part *part, const vr_row *row, int layer, const char *name, vr_error *err) {
-    vr_trained_weight weight = {.kind = VR_OF_MODEL, .tensor = vr_row_tensor(part, row, layer), .transposed = row->transform == VR_TRANSPOSED};
+static vr_status add_row(vr_weight_set *set, const vr_part *part, const vr_row *row, int layer, const char *name,
+                         vr_error *err) {
+    vr_trained_weight weight = {
+        .kind = VR_OF_MODEL, .tensor = vr_row_tensor(part, row, layer), .transposed = row->transform == VR_TRANSPOSED};
     if (!weight.tensor->data) return VRWKV_OK; /* an optional row that the model lacks */
     if (!vr_quant_of(weight.tensor->dtype) || !vr_quant_of(weight.tensor->dtype)->decode)
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is stored as %s, which cannot be trained", name,
@@ -43,7 +45,8 @@ static vr_status add_model(vr_weight_set *set, const vr_weight_choice *choice, v
             for (int r = 0; r < parts[p].n_rows; r++) {
                 char key[VR_NAME_SIZE], name[2 * VR_NAME_SIZE];
                 const vr_row *row = &parts[p].rows[r];
-                snprintf(name, sizeof name, "%s%s", config->n_towers ? parts[p].prefix : "", vr_row_name(row->key, layer, key));
+                snprintf(name, sizeof name, "%s%s", config->n_towers ? parts[p].prefix : "",
+                         vr_row_name(row->key, layer, key));
                 if (vr_row_exists(row, layer) && choice->wanted(choice->user, &parts[p], row, layer, name))
                     VR_TRY(add_row(set, &parts[p], row, layer, name, err));
             }
@@ -74,7 +77,8 @@ static bool is_trained(const vr_weight_set *set, const vr_tensor *tensor) {
     return false;
 }
 
-static vr_status add_pair(vr_weight_set *set, const vr_tensor *w, const char *prefix, const char *key, int rank, vr_error *err) {
+static vr_status add_pair(vr_weight_set *set, const vr_tensor *w, const char *prefix, const char *key, int rank,
+                          vr_error *err) {
     vr_trained_weight weight = {.kind = VR_OF_ADAPTER, .ndim = 2};
     char part[VR_NAME_SIZE];
     size_t room = (size_t)set->adapter_room;
@@ -94,7 +98,8 @@ static vr_status add_adapters(vr_weight_set *set, const vr_weight_choice *choice
     vr_part parts[VR_MAX_PARTS];
     vrwkv_model *model = set->model;
     if (model->n_adapters)
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the model has adapters already: go on with their training, or end it with --output merged");
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                       "the model has adapters already: go on with their training, or end it with --output merged");
     vr_config_parts(&model->config, parts);
     vr_model_parts(model, parts);
     const vr_part *blocks = &parts[1]; /* behind embedding, norms and head */
@@ -104,7 +109,8 @@ static vr_status add_adapters(vr_weight_set *set, const vr_weight_choice *choice
             const vr_row *row = &blocks->rows[r];
             const vr_tensor *w = vr_row_tensor(blocks, row, layer);
             if (row->kind == VR_MAT && w->data && !is_trained(set, w))
-                VR_TRY(add_pair(set, w, model->config.n_towers ? blocks->prefix : "", vr_row_name(row->key, layer, key), choice->lora_rank, err));
+                VR_TRY(add_pair(set, w, model->config.n_towers ? blocks->prefix : "", vr_row_name(row->key, layer, key),
+                                choice->lora_rank, err));
         }
     return VRWKV_OK;
 }
@@ -133,7 +139,8 @@ static vr_status take_over(vr_weight_set *set, vr_error *err) {
     int64_t at = 0;
     void *memory = NULL;
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)set->count, 4 * sizeof(float), &bytes) || posix_memalign(&memory, 64, bytes + 64) != 0)
+    if (__builtin_mul_overflow((size_t)set->count, 4 * sizeof(float), &bytes) ||
+        posix_memalign(&memory, 64, bytes + 64) != 0)
         return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for the training of %lld numbers", (long long)set->count);
     set->numbers = memset(memory, 0, bytes);
     for (size_t i = 0; i < set->n; i++) {
@@ -158,7 +165,8 @@ vr_status vr_weight_set_open(vr_weight_set *set, vrwkv_model *model, const vr_we
     vr_status status = set->state ? add_model(set, choice, err) : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     if (status == VRWKV_OK && choice->state) status = add_state(set, err);
     if (status == VRWKV_OK && choice->lora_rank) status = add_adapters(set, choice, err);
-    if (status == VRWKV_OK && set->n == 0) status = vr_fail(err, VRWKV_ERR_ARGUMENT, "nothing of the model is trained: every part is frozen");
+    if (status == VRWKV_OK && set->n == 0)
+        status = vr_fail(err, VRWKV_ERR_ARGUMENT, "nothing of the model is trained: every part is frozen");
     if (status == VRWKV_OK) status = take_over(set, err);
     if (status == VRWKV_OK && choice->lora_rank) place_adapters(set, choice->seed);
     if (status != VRWKV_OK) vr_weight_set_close(set);
@@ -168,7 +176,8 @@ vr_status vr_weight_set_open(vr_weight_set *set, vrwkv_model *model, const vr_we
 void vr_weight_set_close(vr_weight_set *set) {
     for (size_t i = 0; set->numbers && i < set->n; i++)
         if (set->items[i].kind == VR_OF_MODEL) *set->items[i].tensor = set->items[i].before;
-    if (set->model && set->adapters && set->model->adapters == set->adapters) set->model->adapters = NULL, set->model->n_adapters = 0;
+    if (set->model && set->adapters && set->model->adapters == set->adapters)
+        set->model->adapters = NULL, set->model->n_adapters = 0;
     free(set->adapters);
     free(set->items);
     free(set->numbers);
@@ -177,7 +186,8 @@ void vr_weight_set_close(vr_weight_set *set) {
 }
 
 vr_status vr_weight_set_record(const vr_weight_set *set, vr_tape *tape, vr_error *err) {
-    for (size_t i = 0; i < set->n; i++) VR_TRY(vr_tape_train(tape, set->items[i].value, set->items[i].grad, set->items[i].count, err));
+    for (size_t i = 0; i < set->n; i++)
+        VR_TRY(vr_tape_train(tape, set->items[i].value, set->items[i].grad, set->items[i].count, err));
     return VRWKV_OK;
 }
 

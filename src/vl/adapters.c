@@ -37,20 +37,27 @@ static const vr_entry *find(const vr_weights *file, const char *prefix, const ch
     return entry ? entry : vr_weights_find(file, part);
 }
 
-static vr_status read_half(vrwkv_model *model, const vr_entry *entry, int64_t rows, int64_t columns, vr_tensor *out, vr_error *err) {
+static vr_status read_half(vrwkv_model *model, const vr_entry *entry, int64_t rows, int64_t columns, vr_tensor *out,
+                           vr_error *err) {
     char found[96];
-    if (entry->dtype != VR_F32 || entry->ndim != 2 || (rows >= 0 && entry->shape[0] != rows) || entry->shape[1] != columns || entry->shape[0] < 1)
-        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s': '%s' is %s %s, expected f32 [%s, %lld]", vr_weights_path(model->adapter_file), entry->name,
-                       vr_dtype_of(entry->dtype)->name, vr_shape_text(entry->ndim, entry->shape, found, sizeof found),
-                       rows < 0 ? "rank" : "outputs", (long long)columns);
-    *out = (vr_tensor){VR_F32, 2, {entry->shape[0], entry->shape[1]}, vr_owned_get(&model->owned, (size_t)entry->bytes, err)};
+    if (entry->dtype != VR_F32 || entry->ndim != 2 || (rows >= 0 && entry->shape[0] != rows) ||
+        entry->shape[1] != columns || entry->shape[0] < 1)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s': '%s' is %s %s, expected f32 [%s, %lld]",
+                       vr_weights_path(model->adapter_file), entry->name, vr_dtype_of(entry->dtype)->name,
+                       vr_shape_text(entry->ndim, entry->shape, found, sizeof found), rows < 0 ? "rank" : "outputs",
+                       (long long)columns);
+    *out = (vr_tensor){
+        VR_F32, 2, {entry->shape[0], entry->shape[1]}, vr_owned_get(&model->owned, (size_t)entry->bytes, err)};
     return out->data ? vr_weights_read(model->adapter_file, entry, out->data, err) : VRWKV_ERR_MEMORY;
 }
 
-static vr_status load_pair(vrwkv_model *model, const vr_tensor *w, const char *prefix, const char *key, size_t *capacity, vr_error *err) {
+static vr_status load_pair(vrwkv_model *model, const vr_tensor *w, const char *prefix, const char *key,
+                           size_t *capacity, vr_error *err) {
     const vr_entry *a = find(model->adapter_file, prefix, key, 'A'), *b = find(model->adapter_file, prefix, key, 'B');
     if (!a && !b) return VRWKV_OK;
-    if (!a || !b) return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has one half of the adapter of '%s'", vr_weights_path(model->adapter_file), key);
+    if (!a || !b)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' has one half of the adapter of '%s'",
+                       vr_weights_path(model->adapter_file), key);
     vr_adapter adapter = {.w = w->data};
     VR_TRY(read_half(model, a, -1, w->shape[1], &adapter.a, err));
     VR_TRY(read_half(model, b, w->shape[0], adapter.a.shape[0], &adapter.b, err));
@@ -71,10 +78,12 @@ vr_status vr_model_load_adapters(vrwkv_model *model, vr_error *err) {
             char key[VR_NAME_SIZE];
             const vr_row *row = &blocks->rows[r];
             if (row->kind == VR_MAT)
-                VR_TRY(load_pair(model, vr_row_tensor(blocks, row, layer), blocks->prefix, vr_row_name(row->key, layer, key), &capacity, err));
+                VR_TRY(load_pair(model, vr_row_tensor(blocks, row, layer), blocks->prefix,
+                                 vr_row_name(row->key, layer, key), &capacity, err));
         }
     if (model->n_adapters == 0)
-        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' holds no adapter of the model's matrices", vr_weights_path(model->adapter_file));
+        return vr_fail(err, VRWKV_ERR_SHAPE, "'%s' holds no adapter of the model's matrices",
+                       vr_weights_path(model->adapter_file));
     vr_adapters_sort(model->adapters, model->n_adapters);
     return VRWKV_OK;
 }

@@ -4,8 +4,8 @@
 
 #include <math.h>
 
-void vr_generic_outer(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_stride,
-                      int64_t M, int64_t N, int64_t K) {
+void vr_generic_outer(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                      int64_t b_stride, int64_t M, int64_t N, int64_t K) {
     enum { COLUMNS = 64 };
     float sum[COLUMNS];
     for (int64_t n = 0; n < N; n += COLUMNS) {
@@ -77,8 +77,8 @@ void vr_generic_mul_add(float *y, const float *x, const float *z, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] += x[i] * z[i];
 }
 
-void vr_generic_lerp_back(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu, const float *m,
-                          const float *dy, int64_t n) {
+void vr_generic_lerp_back(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu,
+                          const float *m, const float *dy, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float amount = (mu ? mu[i] : 0.0f) + (m ? m[i] : 0.0f), towards = dy[i] * amount, damount = dy[i] * (z[i] - x[i]);
         if (dx) dx[i] += dy[i] - towards;
@@ -88,7 +88,8 @@ void vr_generic_lerp_back(float *dx, float *dz, float *dm, float *dmu, const flo
     }
 }
 
-void vr_generic_norm_back(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n, float eps) {
+void vr_generic_norm_back(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n,
+                          float eps) {
     double sum = 0, squares = 0, along = 0, level = 0;
     for (int64_t i = 0; i < n; i++) sum += (double)x[i];
     double mean = sum / (double)n;

@@ -105,13 +105,15 @@ expect 0 "green" "$program" run -m adapters/step-000060.safetensors -i pictures/
 expect 0 "blue" "$program" run -m adapters/step-000060.safetensors -i pictures/blue.ppm -p "What colour?" --greedy
 check "merged" "$program" train "${tuned[@]}" --train lora --lora-rank 4 --lr 1e-2 --output merged -o merged
 expect 0 "green" "$program" run -m merged/step-000060.safetensors -i pictures/red.ppm -p "What colour?" --greedy
-check "a state" "$program" train "${tuned[@]}" --train state --lr 3e-2 -o state
+check "a state" "$program" train "${tuned[@]}" --train state --lr 1e-1 -o state
 expect 0 "green" "$program" run -m learned.gguf --state-in state/step-000060.safetensors -i pictures/red.ppm -p "What colour?" --greedy
 check "the model's file is as it was" test "$before" = "$(cksum learned.gguf)"
 for kind in adapters state; do
     mkdir "again-$kind"
     cp "$kind"/run.json "$kind"/step-000020.* "again-$kind"
+    echo '{"step": 20, "best_loss": null, "best_step": 0, "without_better": 0}' >"again-$kind/latest.json"
     check "$kind: resumed" "$program" train --resume "again-$kind"
+    check "$kind: from step 20 on" test "$(wc -l <"again-$kind/log.jsonl")" -eq 40
     check "$kind: the same bits" cmp "$kind/step-000060.safetensors" "again-$kind/step-000060.safetensors"
 done
 

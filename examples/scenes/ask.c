@@ -202,12 +202,21 @@ static void add_group(char *text, const sc_group *group, sc_language language) {
     if (language == SC_ENGLISH) sc_add(text, "s");
 }
 
+/* How many there are has been told, and with it something about each of them. */
+static void reveal_number(const asker *k, draft *d) {
+    const sc_group *group = &k->scene->group;
+    d->facts = SC_BIT(FACT_NUMBER);
+    if (group->attribute == SC_ATTRIBUTES) return;
+    for (int i = 0; i < k->scene->n_objects; i++)
+        if (k->scene->objects[i].value[group->attribute] == group->value) d->reveals[i] = SC_BIT(group->attribute);
+}
+
 static bool ask_number(asker *k, draft *d, int parameter) {
     (void)parameter;
     if (k->facts & SC_BIT(FACT_NUMBER)) return false;
     add_group(d->v, &k->scene->group, k->language);
     snprintf(d->answer, sizeof d->answer, "%d", k->scene->group.count);
-    d->facts = SC_BIT(FACT_NUMBER);
+    reveal_number(k, d);
     return true;
 }
 
@@ -220,7 +229,7 @@ static bool confirm_number(asker *k, draft *d, int parameter) {
     while (!d->yes && count == k->scene->group.count) count = 2 + below(k, SC_MAX_OBJECTS - 1);
     add_group(d->v, &k->scene->group, k->language);
     snprintf(d->b, sizeof d->b, "%d", count);
-    d->facts = SC_BIT(FACT_NUMBER);
+    reveal_number(k, d);
     return true;
 }
 

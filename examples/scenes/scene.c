@@ -140,7 +140,8 @@ static void scatter(sc_scene *scene, vr_rng *rng) {
 
 static void make_one(sc_scene *scene, bool novel, vr_rng *rng) {
     sc_object *object = add_object(scene, ALL_SHAPES, ALL_COLOURS, novel, rng);
-    place_in(object, sc_below(rng, 3), sc_below(rng, 3), rng);
+    int row = sc_below(rng, 3), column = sc_below(rng, 3); /* not as arguments: their order is the compiler's */
+    place_in(object, row, column, rng);
 }
 
 /* Two objects of one colour, of one shape, or of neither: the last half of the scenes is parted between the

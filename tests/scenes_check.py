@@ -239,6 +239,7 @@ class Reader:
         for name, pattern in CHINESE_RULES if self.chinese else ENGLISH_RULES:
             match = pattern.match(text)
             if match:
+                self.rule = name + (" " + self.word(match["v"]) if name == "same?" else "")
                 return getattr(self, "do_" + name.replace("?", "_is").replace(" ", "_"))(match)
         raise ValueError("not understood")
 
@@ -391,6 +392,7 @@ def check_question(question, things, previous, split):
             reader.answer(text)
         reader.named.clear()
         found, given = reader.answer(question["text"]), plain(question["answer"], reader)
+        question["rule"] = reader.rule
         if chinese and question["kind"] == "position" and not isinstance(given, bool):
             given = PLACES[question["answer"]]
         if chinese and question["answer"] in DIRECTIONS and question["kind"] == "relation":
@@ -429,6 +431,18 @@ def answers_by_kind(questions):
     for q in questions:
         table[q["kind"], "yesno" if q["form"] == "yesno" else "value", q["language"]][q["answer"]] += 1
     return table
+
+
+def check_yes_no(questions):
+    """For each way of asking, in both languages together, and for what a "same" asks after."""
+    rules = collections.defaultdict(list)
+    for q in questions:
+        if q["form"] == "yesno":
+            rules[q["rule"]].append(q["answer"] in ("yes", "是", "有"))
+    for rule, answers in rules.items():
+        n, yes = len(answers), sum(answers)
+        if abs(yes - n / 2) > 4 * .5 * n ** .5:
+            problems.append("%s: %d of %d are yes" % (rule, yes, n))
 
 
 def check_balance(questions):
@@ -488,7 +502,9 @@ def main():
         novel += any((t.shape, t.colour) in HELD_OUT for t in things)
     if split == "test" and not .3 < novel / len(scenes) < .6:
         problems.append("%d of %d test pictures show a held-out combination" % (novel, len(scenes)))
-    check_balance(questions)
+    if not problems:
+        check_yes_no(questions)
+        check_balance(questions)
     for problem in problems[:40]:
         print(problem)
     print("%d pictures, %d questions, %d problems" % (len(scenes), len(questions), len(problems)))

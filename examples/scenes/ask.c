@@ -336,14 +336,16 @@ static bool confirm_bigger(asker *k, draft *d, int parameter) {
 
 /* ---- the whole picture ---- */
 
-/* How many objects have the shape and the colour, as far as these are named. */
-static int count_named(const sc_scene *scene, unsigned named, int shape, int colour) {
-    int n = 0;
-    for (int i = 0; i < scene->n_objects; i++) {
-        const int *own = scene->objects[i].value;
-        n += (!(named & SC_BIT(SC_SHAPE)) || own[SC_SHAPE] == shape) && (!(named & SC_BIT(SC_COLOUR)) || own[SC_COLOUR] == colour);
-    }
-    return n;
+/* Whether it has the shape and the colour, as far as these are named. */
+static bool is_named(const sc_object *object, unsigned named, int shape, int colour) {
+    const int *own = object->value;
+    return (!(named & SC_BIT(SC_SHAPE)) || own[SC_SHAPE] == shape) && (!(named & SC_BIT(SC_COLOUR)) || own[SC_COLOUR] == colour);
+}
+
+static bool is_absent(const sc_scene *scene, unsigned named, int shape, int colour) {
+    for (int i = 0; i < scene->n_objects; i++)
+        if (is_named(&scene->objects[i], named, shape, colour)) return false;
+    return true;
 }
 
 /* A shape and a colour that are not there. Where both are named, one of them mostly is, and often both are, but
@@ -356,15 +358,19 @@ static void pick_absent(asker *k, unsigned named, int *shape, int *colour) {
         int change = below(k, 3);
         if (change == 1 || named == SC_BIT(SC_SHAPE)) *shape = below(k, SC_SHAPES);
         if (change == 2 || named == SC_BIT(SC_COLOUR)) *colour = below(k, SC_COLOURS);
-    } while (count_named(scene, named, *shape, *colour) || (named == BOTH && !may_name(k, *shape, *colour)));
+    } while (!is_absent(scene, named, *shape, *colour) || (named == BOTH && !may_name(k, *shape, *colour)));
 }
 
-/* "Is there a circle / a red object / a red circle?": `named` has the bits of what it names. */
-static bool confirm_existence(asker *k, draft *d, int named) {
-    const int *own = k->scene->objects[below(k, k->scene->n_objects)].value;
+/* "Is there a circle / a red object / a red circle?": the parameter has the bits of what it names. */
+static bool confirm_existence(asker *k, draft *d, int parameter) {
+    const sc_scene *scene = k->scene;
+    const int *own = scene->objects[below(k, scene->n_objects)].value;
+    unsigned named = (unsigned)parameter;
     int shape = own[SC_SHAPE], colour = own[SC_COLOUR];
     d->yes = coin(k);
-    if (!d->yes) pick_absent(k, (unsigned)named, &shape, &colour);
+    if (!d->yes) pick_absent(k, named, &shape, &colour);
+    for (int i = 0; i < scene->n_objects; i++)
+        if (is_named(&scene->objects[i], named, shape, colour)) d->reveals[i] = named;
 
     char noun[SC_TEXT_BYTES] = "";
     const char *thing = named & SC_BIT(SC_SHAPE) ? sc_things[shape].in[k->language] : object_word(k->language);

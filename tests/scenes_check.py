@@ -21,7 +21,8 @@ PIXELS = 200
 COLOURS = {"red": (220, 35, 35), "orange": (250, 135, 20), "yellow": (240, 215, 20), "green": (40, 160, 60),
            "blue": (35, 80, 220), "purple": (120, 40, 170), "pink": (255, 135, 195), "black": (25, 25, 25)}
 # points of an object's box (from -1 to 1) that a shape covers, and that it leaves free
-PROBES = {"circle": ([(0, 0), (.6, .6), (-.6, -.6), (.6, -.6), (0, -.85)], [(.77, .77), (-.77, -.77), (.77, -.77)]),
+PROBES = {"circle": ([(0, 0), (.6, .6), (-.6, -.6), (.6, -.6), (0, -.85)],
+                     [(.77, .77), (-.77, -.77), (.77, -.77)]),
           "square": ([(0, 0), (.7, .7), (-.7, -.7), (.7, -.7)], [(0, -.97), (.97, 0)]),
           "triangle": ([(0, 0), (.8, .75), (-.8, .75), (0, -.75)], [(.6, -.6), (-.6, -.6), (0, .93)]),
           "star": ([(0, 0), (0, -.8), (.75, -.22), (-.75, -.22), (.5, .7)], [(0, .8), (.6, -.7), (-.6, -.7)]),
@@ -145,15 +146,17 @@ NOUN = r"(?:(?P<c%d>%s)%s)?(?P<n%d>%s)"
 
 def noun(number, chinese):
     colours = "|".join(k for k, v in CHINESE.items() if v in COLOURS) if chinese else "|".join(COLOURS)
-    names = "|".join(k for k, v in CHINESE.items() if v in PROBES or v in ("digit", "word", "object")) if chinese else \
-        "|".join(list(PROBES) + ["digit", "word", "object"])
+    things = list(PROBES) + ["digit", "word", "object"]
+    names = "|".join((k for k, v in CHINESE.items() if v in things) if chinese else things)
     return NOUN % (number, colours, "" if chinese else " ", number, names)
 
 
 def compile_patterns(rules, chinese):
+    """Rules with A and B for references, V for a value and N for a number, as [(name, pattern)]."""
     values = {"V": r"(?P<v>.+?)", "A": noun(1, chinese), "B": noun(2, chinese), "N": r"(?P<k>\d)"}
-    return [(name, re.compile("".join(values.get(part, part) for part in re.split(r"\b([ABVN])\b" if not chinese else r"([ABVN])", rule))
-                              + r"\Z")) for name, rule in rules]
+    slot = r"([ABVN])" if chinese else r"\b([ABVN])\b"
+    return [(name, re.compile("".join(values.get(part, part) for part in re.split(slot, rule)) + r"\Z"))
+            for name, rule in rules]
 
 
 ENGLISH_RULES = compile_patterns([
@@ -167,12 +170,13 @@ ENGLISH_RULES = compile_patterns([
     ("more", r"(?:Which|What) is (?P<m>bigger|smaller), the A or the B\?"),
     ("more?", r"Is the A (?P<m>bigger|smaller) than the B\?"),
     ("digit?", r"Is (?:the digit|it the digit) N\?"),
-    ("text", r"Which digit is it\?|What digit do you see\?|Which number is written there\?|What word is written there\?|"
-             r"Which word do you see\?|What does it say\?"),
+    ("text", r"Which digit is it\?|What digit do you see\?|Which number is written there\?|"
+             r"What word is written there\?|Which word do you see\?|What does it say\?"),
     ("caption", r"Describe the picture\.|What do you see\?|What is in the picture\?"),
     ("size", r"Is the A big or small\?|(?:What size|How big) is the {}\?".format(noun(3, False))),
     ("colour", r"What colou?r is the A\?"), ("colour", r"Which colour does the A have\?"),
-    ("shape", r"What shape is the A\?"), ("shape", r"What is the shape of the A\?"), ("shape", r"Which shape does the A have\?"),
+    ("shape", r"What shape is the A\?"), ("shape", r"What is the shape of the A\?"),
+    ("shape", r"Which shape does the A have\?"),
     ("place", r"(?:Where is|Where in the picture is|In which part of the picture is) the A\?"),
     ("it colour", r"And its colour\?|(?:What colour|And what color) is it\?"),
     ("it shape", r"And its shape\?|(?:What shape|And what shape) is it\?"),
@@ -469,7 +473,8 @@ def print_numbers(questions):
         yes = sum(q["answer"] in ("yes", "是", "有") for q in yes_no)
         values = table[kind, "value", ""].most_common()
         n = sum(v for _, v in values)
-        text = "%d: %s" % (len(values), ", ".join("%s %.0f%%" % (a, 100 * v / n) for a, v in values[:1] + values[-1:])) if values else ""
+        ends = ", ".join("%s %.0f%%" % (answer, 100 * times / n) for answer, times in values[:1] + values[-1:])
+        text = "%d: %s" % (len(values), ends) if values else ""
         if kind == "caption":
             text = "%d different ones" % len(values)
         print("| %s | %d (%.0f%%) | %d | %d | %s | %s |" % (kind, len(own), 100 * len(own) / len(questions), len(yes_no),

@@ -29,8 +29,8 @@ def install(folder):
     data = os.path.join(package, "easy_vqa", "data")
     if not os.path.isdir(data):
         os.environ["PIP_ROOT_USER_ACTION"] = "ignore"  # its warning is about the machine's own packages
-        command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--target",
-                   package, PACKAGE]
+        command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps",
+                   "--target", package, PACKAGE]
         if subprocess.run(command).returncode != 0:
             sys.exit("convert.py: pip could not install %s (its reason stands above)" % PACKAGE)
     return data
@@ -49,7 +49,8 @@ def read_questions(data, split):
         questions = json.load(file)
     found = len({picture for _, _, picture in questions}), len(questions)
     if found != EXPECTED[split]:
-        sys.exit("convert.py: %s has %d pictures and %d questions, expected %d and %d" % ((split,) + found + EXPECTED[split]))
+        sys.exit("convert.py: %s has %d pictures and %d questions, expected %d and %d" % (
+            (split,) + found + EXPECTED[split]))
     return questions
 
 
@@ -88,8 +89,9 @@ def convert(folder, turns):
         questions = read_questions(data, split)
         copy_pictures(data, folder, split)
         if split == "test":
-            lines = [json.dumps({"question_id": i, "image": "images/test/%d.png" % picture, "text": question, "answer": answer,
-                                 "kind": kind_of(answer)}) for i, (question, answer, picture) in enumerate(questions)]
+            lines = [json.dumps({"question_id": i, "image": "images/test/%d.png" % picture, "text": question,
+                                 "answer": answer, "kind": kind_of(answer)})
+                     for i, (question, answer, picture) in enumerate(questions)]
             write_whole(os.path.join(folder, "test.questions.jsonl"), "\n".join(lines) + "\n")
         samples = make_samples(questions, split, turns if split == "train" else 1)
         write_whole(os.path.join(folder, split + ".json"), "[\n" + ",\n".join(map(json.dumps, samples)) + "\n]\n")
@@ -100,7 +102,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="Example:\n  python3 examples/easyvqa/convert.py -o build/easyvqa")
     parser.add_argument("-o", "--output", default="build/easyvqa", metavar="DIR", help="default: build/easyvqa")
-    parser.add_argument("--turns", type=int, default=1, metavar="N", help="questions in a training sample, at most (default 1)")
+    parser.add_argument("--turns", type=int, default=1, metavar="N",
+                        help="questions in a training sample, at most (default 1)")
     args = parser.parse_args()
     if args.turns < 1:
         parser.error("--turns takes a number from 1 on, found %d" % args.turns)

@@ -40,7 +40,7 @@ typedef struct question_type {
     sc_form form;
     unsigned layouts; /* bits of sc_layout */
     int weight;
-    int most;         /* in one conversation */
+    int most; /* in one conversation */
     bool (*build)(asker *k, draft *d, int parameter);
     int parameter;
     bool opens, ends;                     /* a conversation, always */
@@ -57,6 +57,13 @@ static bool may_name(const asker *k, int shape, int colour) {
 
 /* ---- references ---- */
 
+/* Whether it has the shape and the colour, as far as these are named. */
+static bool is_named(const sc_object *object, unsigned named, int shape, int colour) {
+    const int *own = object->value;
+    return (!(named & SC_BIT(SC_SHAPE)) || own[SC_SHAPE] == shape) &&
+           (!(named & SC_BIT(SC_COLOUR)) || own[SC_COLOUR] == colour);
+}
+
 /* How an object can be called so that it is the only one. */
 typedef enum way { BY_SHAPE, BY_COLOUR, BY_BOTH, BY_NOTHING, WAYS } way;
 
@@ -64,7 +71,7 @@ static bool is_only(const sc_scene *scene, int object, way how) {
     const int *own = scene->objects[object].value;
     int same_both = 0;
     for (int i = 0; i < scene->n_objects; i++)
-        same_both += scene->objects[i].value[SC_SHAPE] == own[SC_SHAPE] && scene->objects[i].value[SC_COLOUR] == own[SC_COLOUR];
+        same_both += is_named(&scene->objects[i], BOTH, own[SC_SHAPE], own[SC_COLOUR]);
     if (how == BY_SHAPE) return sc_count(scene, SC_SHAPE, own[SC_SHAPE]) == 1;
     /* a digit or a word is no "red object", and where there is one "object" would be doubtful */
     if (scene->layout == SC_READING || scene->layout == SC_WRITING) return false;
@@ -90,7 +97,8 @@ static bool refer(asker *k, draft *d, int object, unsigned hidden, char *text) {
         if (!(hidden & names[how]) && is_only(k->scene, object, how)) ways[n++] = how;
     if (n == 0) return false;
     way how = ways[below(k, n)];
-    const char *noun = how == BY_SHAPE || how == BY_BOTH ? sc_things[own[SC_SHAPE]].in[k->language] : object_word(k->language);
+    const char *noun =
+        how == BY_SHAPE || how == BY_BOTH ? sc_things[own[SC_SHAPE]].in[k->language] : object_word(k->language);
     if (names[how] & SC_BIT(SC_COLOUR))
         add_coloured(text, own[SC_COLOUR], noun, k->language);
     else
@@ -130,7 +138,8 @@ static bool ask_value(asker *k, draft *d, int attribute) {
 }
 
 static bool follow_value(asker *k, draft *d, int attribute) {
-    if (!is_open(k, k->last, attribute) || (attribute == SC_SHAPE && k->scene->objects[k->last].value[SC_SHAPE] >= SC_SHAPES))
+    if (!is_open(k, k->last, attribute) ||
+        (attribute == SC_SHAPE && k->scene->objects[k->last].value[SC_SHAPE] >= SC_SHAPES))
         return false;
     const int *own = k->scene->objects[k->last].value;
     answer_value(k, d, k->last, attribute);
@@ -311,7 +320,8 @@ static bool confirm_same(asker *k, draft *d, int attribute) {
 static bool compare(asker *k, draft *d, int *a, int *b) {
     const unsigned hidden = SC_BIT(SC_COLOUR) | SC_BIT(SC_SIZE);
     if (!pick_two(k, a, b) || !is_open(k, *a, SC_SIZE) || !is_open(k, *b, SC_SIZE)) return false;
-    if (k->facts & SC_BIT(FACT_SAME) || k->scene->objects[*a].value[SC_SIZE] == k->scene->objects[*b].value[SC_SIZE]) return false;
+    if (k->facts & SC_BIT(FACT_SAME) || k->scene->objects[*a].value[SC_SIZE] == k->scene->objects[*b].value[SC_SIZE])
+        return false;
     d->reveals[*a] = d->reveals[*b] = SC_BIT(SC_SIZE); /* there are but two */
     return refer(k, d, *a, hidden, d->a) && refer(k, d, *b, hidden, d->b);
 }
@@ -335,12 +345,6 @@ static bool confirm_bigger(asker *k, draft *d, int parameter) {
 }
 
 /* ---- the whole picture ---- */
-
-/* Whether it has the shape and the colour, as far as these are named. */
-static bool is_named(const sc_object *object, unsigned named, int shape, int colour) {
-    const int *own = object->value;
-    return (!(named & SC_BIT(SC_SHAPE)) || own[SC_SHAPE] == shape) && (!(named & SC_BIT(SC_COLOUR)) || own[SC_COLOUR] == colour);
-}
 
 static bool is_absent(const sc_scene *scene, unsigned named, int shape, int colour) {
     for (int i = 0; i < scene->n_objects; i++)
@@ -504,7 +508,8 @@ static const question_type types[] = {
 };
 #define N_TYPES ((int)(sizeof types / sizeof *types))
 
-static const char *const kind_names[SC_KINDS] = {"colour", "shape", "size", "count", "position", "relation", "exist", "digit", "word", "caption"};
+static const char *const kind_names[SC_KINDS] = {"colour",   "shape", "size",  "count", "position",
+                                                 "relation", "exist", "digit", "word",  "caption"};
 
 const char *sc_kind_name(int kind) { return kind < SC_KINDS ? kind_names[kind] : NULL; }
 
@@ -516,7 +521,8 @@ const char *sc_form_name(sc_form form) {
 int sc_layout_weight(sc_layout layout, unsigned kinds) {
     static const int weights[SC_LAYOUTS] = {5, 7, 4, 8, 6, 3};
     for (int i = 0; i < N_TYPES; i++)
-        if (types[i].layouts & SC_BIT(layout) && kinds & SC_BIT(types[i].kind) && types[i].form != SC_FOLLOW) return weights[layout];
+        if (types[i].layouts & SC_BIT(layout) && kinds & SC_BIT(types[i].kind) && types[i].form != SC_FOLLOW)
+            return weights[layout];
     return 0;
 }
 

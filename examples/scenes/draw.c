@@ -62,8 +62,8 @@ static void draw_text(cairo_t *cairo, const sc_object *object) {
     double pen = object->high / 3.0, wide = 2 * object->wide - SC_ADVANCE * (double)(n - 1) - pen;
     cairo_set_line_width(cairo, pen);
     for (size_t i = 0; i < n; i++)
-        draw_glyph(cairo, text[i], object->x - object->wide + pen / 2 + SC_ADVANCE * (double)i, object->y - object->high + pen / 2,
-                   wide, 2 * object->high - pen);
+        draw_glyph(cairo, text[i], object->x - object->wide + pen / 2 + SC_ADVANCE * (double)i,
+                   object->y - object->high + pen / 2, wide, 2 * object->high - pen);
 }
 
 static void set_paint(cairo_t *cairo, const unsigned char *rgb) {

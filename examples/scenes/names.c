@@ -17,9 +17,11 @@ const sc_term sc_colours[SC_COLOURS] = {
 };
 /* Far from each other and from the light grey grounds, as the drawing's small changes leave them. */
 const unsigned char sc_rgb[SC_COLOURS][3] = {
-    {220, 35, 35}, {250, 135, 20}, {240, 215, 20}, {40, 160, 60}, {35, 80, 220}, {120, 40, 170}, {255, 135, 195}, {25, 25, 25},
+    {220, 35, 35}, {250, 135, 20}, {240, 215, 20},  {40, 160, 60},
+    {35, 80, 220}, {120, 40, 170}, {255, 135, 195}, {25, 25, 25},
 };
-static const unsigned char held_out[SC_COLOURS] = {SC_STAR, SC_RING, SC_CROSS, SC_CIRCLE, SC_TRIANGLE, SC_SQUARE, SC_STAR, SC_RING};
+static const unsigned char held_out[SC_COLOURS] = {SC_STAR,     SC_RING,   SC_CROSS, SC_CIRCLE,
+                                                    SC_TRIANGLE, SC_SQUARE, SC_STAR,  SC_RING};
 
 const sc_term sc_sizes[SC_SIZES] = {{{"small", "小"}}, {{"big", "大"}}};
 const sc_term sc_bigger[SC_SIZES] = {{{"smaller", "小"}}, {{"bigger", "大"}}};

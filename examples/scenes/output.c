@@ -46,7 +46,8 @@ static vr_status open_lists(sc_output *out, vr_error *err) {
     return out->with_scenes ? open_list(out, &out->scenes, "scenes.jsonl", err) : VRWKV_OK;
 }
 
-vr_status sc_output_open(sc_output *out, const char *folder, const char *split, int pixels, bool with_scenes, vr_error *err) {
+vr_status sc_output_open(sc_output *out, const char *folder, const char *split, int pixels, bool with_scenes,
+                         vr_error *err) {
     *out = (sc_output){.folder = strdup(folder), .split = split, .pixels = pixels, .with_scenes = with_scenes};
     if (!out->folder) return no_memory(err);
     vr_status status = open_lists(out, err);
@@ -134,8 +135,8 @@ static json_t *sample_json(const char *id, const char *image, const sc_talk *tal
         json_array_append_new(turns, json_pack("{s:s, s:s}", "from", "gpt", "value", q->answer));
         json_array_append_new(kinds, json_string(sc_kind_name(q->kind)));
     }
-    return json_pack("{s:s, s:s, s:s, s:o, s:o}", "id", id, "image", image, "language", language_code(talk->language), "kinds",
-                     kinds, "conversations", turns);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o}", "id", id, "image", image, "language", language_code(talk->language),
+                     "kinds", kinds, "conversations", turns);
 }
 
 /* Question number i; a follow-up with the turns from the one that names its object. */
@@ -149,23 +150,25 @@ static json_t *question_json(const char *id, const char *image, const sc_talk *t
         json_array_append_new(history, json_string(talk->questions[j].answer));
     }
     json_t *question_id = json_sprintf("%s-%d", id, i);
-    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o}", "question_id", question_id, "image", image, "text", q->text,
-                     "answer", q->answer, "kind", sc_kind_name(q->kind), "form", sc_form_name(q->form), "novel", q->novel,
-                     "language", language_code(talk->language), "history", history);
+    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o}", "question_id", question_id, "image", image, "text",
+                     q->text, "answer", q->answer, "kind", sc_kind_name(q->kind), "form", sc_form_name(q->form), "novel",
+                     q->novel, "language", language_code(talk->language), "history", history);
 }
 
 static json_t *scene_json(const char *image, const sc_scene *scene) {
     json_t *objects = json_array();
     for (int i = 0; i < scene->n_objects; i++) {
         const sc_object *object = &scene->objects[i];
-        json_t *json = json_pack("{s:i, s:i, s:i, s:i}", "x", object->x, "y", object->y, "wide", object->wide, "high", object->high);
+        json_t *json =
+            json_pack("{s:i, s:i, s:i, s:i}", "x", object->x, "y", object->y, "wide", object->wide, "high", object->high);
         for (int a = 0; a < SC_ATTRIBUTES; a++)
             if (object->value[a] >= 0)
                 json_object_set_new(json, sc_attributes[a].in[SC_ENGLISH],
                                     json_string(sc_value_name(a, object->value[a], SC_ENGLISH)));
         json_array_append_new(objects, json);
     }
-    return json_pack("{s:s, s:i, s:i, s:o}", "image", image, "span", SC_SPAN, "ground", scene->ground[0], "objects", objects);
+    return json_pack("{s:s, s:i, s:i, s:o}", "image", image, "span", SC_SPAN, "ground", scene->ground[0], "objects",
+                     objects);
 }
 
 vr_status sc_output_add(sc_output *out, const sc_scene *scene, const sc_talk *talk, vr_error *err) {

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MARGIN 20   /* between an object and the picture's edge */
-#define GAP 40      /* between objects */
-#define MOST_BIG 3  /* more of them leave no room for five */
+#define MARGIN 20  /* between an object and the picture's edge */
+#define GAP 40     /* between objects */
+#define MOST_BIG 3 /* more of them leave no room for five */
 #define ALL_COLOURS (SC_BIT(SC_COLOURS) - 1)
 #define ALL_SHAPES (SC_BIT(SC_SHAPES) - 1)
 
@@ -161,7 +161,9 @@ static void make_two(sc_scene *scene, bool novel, vr_rng *rng) {
         scatter(scene, rng);
         bool beside = sc_is(a, SC_LEFT, b) || sc_is(a, SC_RIGHT, b), above = sc_is(a, SC_ABOVE, b) || sc_is(a, SC_BELOW, b);
         int dx = abs(a->x - b->x), dy = abs(a->y - b->y);
-        good = arrangement < 2 ? beside && dy <= 3 * SC_STEP : arrangement < 4 ? above && dx <= 3 * SC_STEP : beside && above;
+        good = arrangement < 2   ? beside && dy <= 3 * SC_STEP
+               : arrangement < 4 ? above && dx <= 3 * SC_STEP
+                                 : beside && above;
     }
 }
 

@@ -4,7 +4,7 @@
 #include "scene.h"
 
 #define SC_MAX_TURNS 8
-#define SC_TEXT_BYTES 256 /* of a question or an answer; the longest caption has about 150 */
+#define SC_TEXT_BYTES 256 /* of a question or an answer; the longest have less than 100 */
 
 /* What an accuracy is reported for. */
 typedef enum sc_kind {

@@ -219,8 +219,6 @@ class Reader:
         return CHINESE.get(text, text) if self.chinese else text
 
     def find(self, colour, name):
-        if colour and name in PROBES:
-            self.named.add((name, colour))
         return [t for t in self.things if (not colour or t.colour == colour) and (name == "object" or t.shape == name)]
 
     def one(self, match, number):
@@ -282,7 +280,13 @@ class Reader:
 
     def do_exist(self, match):
         number = self.first(match)
-        return len(self.find(self.word(match["c%d" % number]), self.word(match["n%d" % number]))) > 0
+        colour, name = self.word(match["c%d" % number]), self.word(match["n%d" % number])
+        found = self.find(colour, name)
+        if colour and name in PROBES:
+            self.named |= {(t.shape, t.colour) for t in self.things}
+            if (name, colour) in HELD_OUT and not found:
+                raise ValueError("denies a held-out combination")
+        return len(found) > 0
 
     def do_count(self, match): return str(len(self.many(match["v"])))
     def do_number_is(self, match): return len(self.many(match["v"])) == int(match["k"])
@@ -292,10 +296,9 @@ class Reader:
         if self.chinese:
             value = self.word(re.sub("的$", "", value))
         attribute = "colour" if value in COLOURS else "shape" if value in PROBES else "size"
-        if attribute == "colour":
-            self.named.add((thing.shape, value))
-        if attribute == "shape":
-            self.named.add((value, thing.colour))
+        claimed = (thing.shape, value) if attribute == "colour" else (value, thing.colour) if attribute == "shape" else None
+        if claimed in HELD_OUT and claimed != (thing.shape, thing.colour):
+            raise ValueError("denies a held-out combination")
         return self.value(thing, attribute) == value
     do_colour_is = do_shape_is = do_value_is
 
@@ -414,7 +417,7 @@ def check_question(question, things, previous, split):
     if question["novel"] != bool(reader.named & HELD_OUT):
         problems.append("%s: novel is %s" % (where, question["novel"]))
     if split == "train" and question["novel"]:
-        problems.append("%s: names a held-out combination" % where)
+        problems.append("%s: is about a held-out combination" % where)
     if question["text"] in previous:
         problems.append("%s: asked before" % where)
 
@@ -442,7 +445,9 @@ def check_yes_no(questions):
     rules = collections.defaultdict(list)
     for q in questions:
         if q["form"] == "yesno":
-            rules[q["rule"]].append(q["answer"] in ("yes", "是", "有"))
+            yes = q["answer"] in ("yes", "是", "有")
+            rules[q["rule"]].append(yes)
+            rules["novel" if q["novel"] else "not novel"].append(yes)
     for rule, answers in rules.items():
         n, yes = len(answers), sum(answers)
         if abs(yes - n / 2) > 4 * .5 * n ** .5:

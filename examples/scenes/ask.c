@@ -51,8 +51,12 @@ typedef struct question_type {
 static int below(asker *k, int n) { return sc_below(k->rng, n); }
 static bool coin(asker *k) { return sc_below(k->rng, 2) == 1; }
 
-static bool may_name(const asker *k, int shape, int colour) {
-    return k->manner->may_name_all || !sc_held_out(shape, colour);
+static bool is_novel(const sc_object *object) { return sc_held_out(object->value[SC_SHAPE], object->value[SC_COLOUR]); }
+
+static bool shows_novel(const sc_scene *scene) {
+    for (int i = 0; i < scene->n_objects; i++)
+        if (is_novel(&scene->objects[i])) return true;
+    return false;
 }
 
 /* ---- references ---- */
@@ -104,7 +108,7 @@ static bool refer(asker *k, draft *d, int object, unsigned hidden, char *text) {
     else
         sc_add(text, noun);
     d->reveals[object] |= names[how];
-    d->novel = d->novel || sc_held_out(own[SC_SHAPE], own[SC_COLOUR]);
+    d->novel = d->novel || is_novel(&k->scene->objects[object]);
     return true;
 }
 
@@ -141,9 +145,8 @@ static bool follow_value(asker *k, draft *d, int attribute) {
     if (!is_open(k, k->last, attribute) ||
         (attribute == SC_SHAPE && k->scene->objects[k->last].value[SC_SHAPE] >= SC_SHAPES))
         return false;
-    const int *own = k->scene->objects[k->last].value;
     answer_value(k, d, k->last, attribute);
-    d->novel = sc_held_out(own[SC_SHAPE], own[SC_COLOUR]);
+    d->novel = is_novel(&k->scene->objects[k->last]);
     return true;
 }
 
@@ -155,10 +158,12 @@ static bool may_be_confused(int a, int b) {
     return both && (both == sides[a] || both == sides[b]);
 }
 
-/* Whether "no" is the only answer to "is this object <value>?", and the question may be asked. */
-static bool is_wrong(const asker *k, const int *own, int attribute, int value) {
+/* Whether "no" is the only answer to "is this object <value>?". No combination that is held out is named so: in
+ * train that would tell of it, in test it would make "no" more frequent among the questions that are novel. */
+static bool is_wrong(const int *own, int attribute, int value) {
     if (value == own[attribute] || (attribute == SC_PLACE && may_be_confused(value, own[attribute]))) return false;
-    return may_name(k, attribute == SC_SHAPE ? value : own[SC_SHAPE], attribute == SC_COLOUR ? value : own[SC_COLOUR]);
+    if (attribute == SC_SHAPE) return !sc_held_out(value, own[SC_COLOUR]);
+    return attribute != SC_COLOUR || !sc_held_out(own[SC_SHAPE], value);
 }
 
 /* A value that the object does not have; half of the time one of another object, so that the answer hangs on
@@ -167,7 +172,7 @@ static int other_value(asker *k, const int *own, int attribute) {
     static const int counts[SC_ATTRIBUTES] = {SC_COLOURS, SC_SHAPES, SC_SIZES, SC_PLACES, SC_DIGITS};
     for (bool near = coin(k);; near = false) {
         int value = near ? k->scene->objects[below(k, k->scene->n_objects)].value[attribute] : below(k, counts[attribute]);
-        if (value >= 0 && value < counts[attribute] && is_wrong(k, own, attribute, value)) return value;
+        if (value >= 0 && value < counts[attribute] && is_wrong(own, attribute, value)) return value;
     }
 }
 
@@ -190,8 +195,6 @@ static bool confirm_value(asker *k, draft *d, int attribute) {
     add_predicate(d->v, attribute, value, k->language);
     /* a "no" leaves the value open, where there are more than two: "What colour is it?" may follow */
     if (d->yes || attribute == SC_SIZE) d->reveals[object] |= SC_BIT(attribute);
-    if (attribute == SC_SHAPE) d->novel = d->novel || sc_held_out(value, own[SC_COLOUR]);
-    if (attribute == SC_COLOUR) d->novel = d->novel || sc_held_out(own[SC_SHAPE], value);
     d->subject = object;
     return true;
 }
@@ -294,10 +297,9 @@ static bool ask_neighbour(asker *k, draft *d, int axis) {
     int a, b;
     if (k->facts & axis_fact(axis) || !pick_two(k, &a, &b) || k->known[a] & BOTH) return false;
     if (!find_direction(k, a, b, &direction) || find_direction(k, a, b, &other) || !refer(k, d, b, 0, d->a)) return false;
-    const int *own = k->scene->objects[a].value;
     sc_add(d->v, sc_relations[direction].in[k->language]);
     sc_add_name(d->answer, &k->scene->objects[a], false, k->language);
-    d->novel = d->novel || sc_held_out(own[SC_SHAPE], own[SC_COLOUR]);
+    d->novel = d->novel || is_novel(&k->scene->objects[a]);
     d->reveals[a] |= BOTH;
     d->facts = axis_fact(axis);
     d->subject = a;
@@ -311,7 +313,7 @@ static bool confirm_same(asker *k, draft *d, int attribute) {
     d->yes = a[attribute] == b[attribute];
     sc_add(d->v, sc_attributes[attribute].in[k->language]);
     d->facts = SC_BIT(FACT_SAME);
-    d->novel = sc_held_out(a[SC_SHAPE], a[SC_COLOUR]) || sc_held_out(b[SC_SHAPE], b[SC_COLOUR]);
+    d->novel = shows_novel(k->scene);
     return true;
 }
 
@@ -362,7 +364,7 @@ static void pick_absent(asker *k, unsigned named, int *shape, int *colour) {
         int change = below(k, 3);
         if (change == 1 || named == SC_BIT(SC_SHAPE)) *shape = below(k, SC_SHAPES);
         if (change == 2 || named == SC_BIT(SC_COLOUR)) *colour = below(k, SC_COLOURS);
-    } while (!is_absent(scene, named, *shape, *colour) || (named == BOTH && !may_name(k, *shape, *colour)));
+    } while (!is_absent(scene, named, *shape, *colour) || (named == BOTH && sc_held_out(*shape, *colour)));
 }
 
 /* "Is there a circle / a red object / a red circle?": the parameter has the bits of what it names. */
@@ -386,14 +388,13 @@ static bool confirm_existence(asker *k, draft *d, int parameter) {
         sc_add_with_article(d->v, noun);
     else
         sc_add(d->v, noun);
-    d->novel = named == BOTH && sc_held_out(shape, colour);
+    d->novel = named == BOTH && shows_novel(scene);
     return true;
 }
 
 static bool ask_caption(asker *k, draft *d, int parameter) {
     (void)parameter;
-    for (int i = 0; i < k->scene->n_objects; i++)
-        d->novel = d->novel || sc_held_out(k->scene->objects[i].value[SC_SHAPE], k->scene->objects[i].value[SC_COLOUR]);
+    d->novel = shows_novel(k->scene);
     return sc_add_caption(d->answer, k->scene, k->language);
 }
 

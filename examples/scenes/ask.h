@@ -25,7 +25,7 @@ typedef struct sc_question {
     char text[SC_TEXT_BYTES], answer[SC_TEXT_BYTES];
     sc_kind kind;
     sc_form form;
-    bool novel; /* it asks about a held-out combination, or names one */
+    bool novel; /* one of the objects it is about is a held-out combination */
 } sc_question;
 
 typedef struct sc_talk {
@@ -35,9 +35,8 @@ typedef struct sc_talk {
 } sc_talk;
 
 typedef struct sc_manner {
-    unsigned kinds;    /* bits of sc_kind that may be asked */
-    int most;          /* questions in a conversation, at most */
-    bool may_name_all; /* else no question names a held-out combination */
+    unsigned kinds; /* bits of sc_kind that may be asked */
+    int most;       /* questions in a conversation, at most */
 } sc_manner;
 
 const char *sc_kind_name(int kind); /* NULL past the end */

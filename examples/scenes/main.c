@@ -147,7 +147,7 @@ int main(int argc, char **argv) {
     int code = vr_options_parse(&usage, argc, argv, &(vr_strings){0});
     if (code != VR_GO_ON) return code;
     if (!args.folder || !*args.folder) return vr_usage_error(NAME, "-o DIR is missing");
-    manner = (sc_manner){.most = args.turns, .may_name_all = args.split == TEST};
+    manner = (sc_manner){.most = args.turns};
     code = parse_kinds(args.kinds, &manner.kinds);
     if (code != VR_GO_ON) return code;
     vr_interrupt_install(false);

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Makes models/scenes.gguf from nothing: draws the data, trains in two rounds, converts, scores. Kill it at any
+# point; the same command goes on. Usage: examples/scenes/train.sh [BUILD_DIR [WORK_DIR [MODEL]]]
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+build=${1:-build} work=${2:-build/scenes-training} model=${3:-models/scenes.gguf}
+mkdir -p "$work"
+
+draw() { # FOLDER SPLIT OPTION...: lists appear when they are whole
+    folder=$1 split=$2
+    shift 2
+    [ -e "$work/$folder/$split.json" ] || "$build/scenes" -o "$work/$folder" --split "$split" --seed 1 "$@"
+}
+
+round() { # NAME STEPS OPTION...
+    name=$1 steps=$2
+    shift 2
+    last=$work/$name/step-$(printf %06d "$steps").safetensors
+    if [ -e "$last" ]; then return; fi
+    if [ -e "$work/$name/latest.json" ]; then
+        "$build/vrwkv" train --resume "$work/$name"
+    else
+        "$build/vrwkv" train --steps "$steps" --l2wrap 0 --warmup 50 --save-every 250 -o "$work/$name" "$@"
+    fi
+}
+
+draw captions train -n 40000 --kinds caption
+draw all train -n 120000
+draw all test -n 3000
+
+# What is drawn is told in whole sentences first: each word of them needs the picture, so the tower learns from
+# every one. Of questions alone the language is learned long before the picture is looked at. The second file
+# makes the vocabulary that of all questions.
+round captions 2000 -m "$here/model.json" --vocab auto --seed 1 --batch 16 --lr 1e-3 --lr-final 1e-3 \
+    --data "$work/captions/train.json" --images "$work/captions" \
+    --eval-data "$work/all/train.json" --eval-samples 32 --eval-answers 0 --eval-every 2000
+round all 4500 -m "$last" --seed 2 --batch 32 --lr 8e-4 --lr-final 5e-5 \
+    --data "$work/all/train.json" --images "$work/all" --eval-data "$work/all/test.json" --eval-samples 256
+
+mkdir -p "$(dirname "$model")"
+"$build/vrwkv" convert "$last" -o "$model" --type q8_0
+"$build/scenes-score" -m "$model" -d "$work/all"

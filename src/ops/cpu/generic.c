@@ -126,4 +126,5 @@ const vr_kernels vr_kernels_generic = {
     .axpy = axpy,
     .wkv6 = wkv6,
     .wkv7 = wkv7,
+    VR_INT8_ENTRIES(generic),
 };

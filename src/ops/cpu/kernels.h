@@ -6,7 +6,7 @@
  * Kernels see raw pointers and sizes, never tensors; they allocate nothing. */
 #ifndef VR_OPS_CPU_KERNELS_H
 #define VR_OPS_CPU_KERNELS_H
-#include "base/dtype.h"
+#include "ops/cpu/packed.h"
 
 typedef struct vr_kernels {
     const char *name;
@@ -23,6 +23,10 @@ typedef struct vr_kernels {
     /* n elements of a stored row to f32; bits equal to vr_quant's decode (NaNs stay NaNs, perhaps
      * of other bits). NULL entry: that one. */
     void (*decode[VR_DTYPE_COUNT])(float *out, const void *in, int64_t n);
+    /* Int8 products, described in packed.h: rows of x to a tile; a tile times weights in packed order. All
+     * sets give the same bits. NULL entry: no such packed type. */
+    vr_tile_fn tile;
+    vr_packed_fn packed[VR_DTYPE_COUNT];
     void (*activate)(float *y, const float *x, int64_t n, int act);           /* vr_act */
     void (*add)(float *y, const float *x, const float *z, int64_t n);         /* y = x + z */
     void (*mul)(float *y, const float *x, const float *z, int64_t n);         /* y = x * z */

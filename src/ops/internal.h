@@ -3,6 +3,7 @@
 #ifndef VR_OPS_INTERNAL_H
 #define VR_OPS_INTERNAL_H
 #include "ops/ops.h"
+#include "ops/pack.h"
 #include "ops/quant.h"
 
 /* False once the run has failed, and (then failing it) where the caller's cancel flag is set. */
@@ -42,8 +43,15 @@ typedef struct vr_matmul {
     int64_t groups, T, O, I;
 } vr_matmul;
 
-/* Scratch is taken from the arena and given back; false after failing the run. */
+/* Scratch is taken from the arena and given back; false after failing the run. Packed weights come in one
+ * group (groups = 1). */
 bool vr_op_matmul(vr_run *run, const vr_matmul *m);
-/* The decoder of a stored type: the kernel set's, or the plain one. NULL: cannot be read. */
+/* Up to VR_OP_MATMULS products that do not wait for each other, as one piece of work for the threads. */
+enum { VR_OP_MATMULS = 8 };
+bool vr_op_matmuls(vr_run *run, const vr_matmul *list, int n);
+/* The decoder of a stored type, of the rows of a packed one: the kernel set's, or the plain one. NULL: cannot
+ * be read. */
 vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type);
+/* Row `row` of a matrix of I columns, packed or not, to f32; scratch holds I floats. */
+void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, float *out, void *scratch);
 #endif

@@ -27,6 +27,7 @@ typedef struct vr_run {
     vr_tape *tape;
     vr_error *err;
     vr_status status;   /* first failure; sticky */
+    bool exact;         /* weights in packed order are multiplied as f32 too, not as 8-bit numbers */
     const int *cancel;  /* points to a flag that another thread may set; NULL: none */
 } vr_run;
 

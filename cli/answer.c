@@ -74,7 +74,7 @@ vr_status vr_answer_add(vr_answer *answer, const char *text, size_t n, vr_error 
             vr_print_text(all->data + answer->shown, ready);
         else
             fwrite(all->data + answer->shown, 1, ready, stdout);
-        fflush(stdout);
+        VR_TRY(vr_stdout_flush(err));
     }
     answer->shown += ready;
     return VRWKV_OK;

@@ -16,6 +16,7 @@
 #define TILE 64 /* rows of each side of the cached product */
 #define TILE_DEPTH 256
 #define MAX_PHASES 8
+#define SHAPES "v6-1b6, v6-3b, v6-7b, v7-0b1, v7-0b4, v7-1b5"
 
 typedef struct limits { double read_gbs, f32_gflops; } limits;
 
@@ -113,15 +114,23 @@ static void add_phase(bench *b, const char *name, double seconds, double tokens,
     b->phases[b->n_phases++] = (phase){name, seconds, tokens / seconds, share, of};
 }
 
-/* Multiply-adds of all matrices that a text row passes, head excluded, as flops. */
+/* Multiply-adds of all matrices of the blocks that a text row passes, as flops. */
 static double row_flops(const vr_config *c) {
-    double D = c->lm.n_embd, A = c->lm.dim_att, F = c->lm.dim_ffn;
-    return 2.0 * c->lm.n_layer * (5 * D * A + 2 * D * F + D * D + D * 10 * c->lm.rank_mix + D * 2 * c->lm.rank_decay);
-}
-
-static double tower_flops(const vr_tower_dims *t) {
-    double side = t->image_size / t->patch_size, T = side * side + 1, C = t->hidden_size, M = t->intermediate_size;
-    return 2.0 * t->num_hidden_layers * (T * (4 * C * C + 2 * C * M) + 2 * T * T * C) + 2.0 * T * C * 3 * t->patch_size * t->patch_size;
+    vr_part parts[VR_MAX_PARTS];
+    int n = vr_config_parts(c, parts);
+    double products = 0;
+    for (int p = 0; p < n; p++) {
+        if (strcmp(parts[p].name, "rwkv") != 0 || parts[p].rows == vr_rwkv_outer_rows) continue;
+        for (int layer = 0; layer < parts[p].repeat; layer++)
+            for (int r = 0; r < parts[p].n_rows; r++) {
+                int64_t count, shape[VR_MAX_DIMS];
+                const vr_row *row = &parts[p].rows[r];
+                if (row->kind == VR_VEC || !vr_row_exists(row, layer)) continue;
+                vr_shape_count(vr_part_shape(&parts[p], row, layer, shape), shape, &count);
+                products += (double)count;
+            }
+    }
+    return 2 * products;
 }
 
 static vr_status bench_vision(bench *b, vr_error *err) {
@@ -138,7 +147,9 @@ static vr_status bench_vision(bench *b, vr_error *err) {
     }
     vr_picture_free(&picture);
     VR_TRY(status);
-    double seconds = median(times, b->repeats), flops = tower_flops(&vr_model_config(b->model)->towers[0]);
+    const vr_config *config = vr_model_config(b->model);
+    double seconds = median(times, b->repeats), flops = 0;
+    for (int i = 0; i < config->n_towers; i++) flops += vr_tower_flops(&config->towers[i]);
     add_phase(b, "vision", seconds, vrwkv_model_info(b->model)->image_tokens, flops / seconds / 1e9 / b->limits.f32_gflops, "f32_gflops");
     return VRWKV_OK;
 }
@@ -269,7 +280,7 @@ int vr_cmd_bench(int argc, char **argv) {
     vr_error err = {0};
     vr_dtype type;
     const vr_option options[] = {
-        {"shape", 0, VR_OPT_STRING, &b.shape, "NAME", "v6-1b6, v6-3b or v6-7b (default v6-1b6)", 0, 0},
+        {"shape", 0, VR_OPT_STRING, &b.shape, "NAME", SHAPES " (default v6-1b6)", 0, 0},
         {"type", 0, VR_OPT_STRING, &b.type_name, "TYPE", "f32, f16, bf16, q8_0 or q4_0 (default q4_0)", 0, 0},
         {"prompt", 0, VR_OPT_INT, &b.prompt, "N", "tokens of the prompt (default 256)", 1, 1 << 20},
         {"repeats", 'r', VR_OPT_INT, &b.repeats, "N", "runs of each phase; the median counts (default 3)", 1, 16},
@@ -288,7 +299,7 @@ int vr_cmd_bench(int argc, char **argv) {
     int code = vr_options_parse(&usage, argc, argv, &(vr_strings){0});
     if (code != VR_GO_ON) return code;
     const vr_shape *shape = vr_shape_find(b.shape);
-    if (!shape) return vr_usage_error(argv[0], "shape '%s' is unknown: v6-1b6, v6-3b, v6-7b", b.shape);
+    if (!shape) return vr_usage_error(argv[0], "shape '%s' is unknown: " SHAPES, b.shape);
     if (!vr_dtype_parse(b.type_name, &type) || !vr_quant_of(type) || !vr_quant_of(type)->encode)
         return vr_usage_error(argv[0], "type '%s' cannot be written", b.type_name);
     vr_status status = vr_kernels_get(&err) ? measure_limits(&b, threads, &err) : VRWKV_ERR_UNSUPPORTED;

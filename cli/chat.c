@@ -27,6 +27,7 @@ typedef struct chat {
     bool greedy, no_blank_image;
     int max_tokens, manner;
     vrwkv_sampling sampling;
+    vr_u64 seed;
 
     vrwkv_model *model;
     vrwkv_context *context;
@@ -289,7 +290,7 @@ static int talk(chat *c) {
     vr_buffer question = {0};
     vr_error err = {0};
     int code = 0;
-    while (!c->quit && read_question(c, &question, &err)) {
+    while (!c->quit && !ferror(stdout) && read_question(c, &question, &err)) {
         size_t n;
         const char *text = vr_stripped(question.data, question.n, &n);
         char *line = question.data + (text - question.data);
@@ -319,6 +320,7 @@ static vr_status begin(chat *c, vr_error *err) {
         .manner = (vrwkv_manner)c->manner, .no_blank_image = c->no_blank_image, .sampling = c->sampling};
     VR_TRY(vrwkv_context_new(c->model, &options, &c->context, err));
     if (c->state_in) VR_TRY(vrwkv_state_load(c->context, c->state_in, err));
+    if (c->seed.given) VR_TRY(vrwkv_set_sampling(c->context, &c->sampling, err)); /* not the state's */
     for (size_t i = 0; i < c->images.n; i++) VR_TRY(add_picture(c, c->images.items[i], err));
     if (c->terminal) vr_note("Ask, or /help.");
     return VRWKV_OK;
@@ -347,7 +349,7 @@ int vr_cmd_chat(int argc, char **argv) {
         {"state-in", 0, VR_OPT_STRING, &c.state_in, "FILE", "go on from this state, as /load", 0, 0},
         VR_GROUP("Answers"),
         {"max-tokens", 'n', VR_OPT_INT, &c.max_tokens, "N", "at most N tokens each (default 1024)", 1, 100000000},
-        VR_OPTIONS_SAMPLING(&c.sampling, &c.greedy),
+        VR_OPTIONS_SAMPLING(&c.sampling, &c.greedy, &c.seed),
         VR_GROUP("Machine"),
         VR_OPTIONS_MEMORY(&c.model_args),
     };
@@ -366,6 +368,7 @@ int vr_cmd_chat(int argc, char **argv) {
     if (code == VR_GO_ON && !c.model_args.path) code = vr_usage_error(argv[0], "-m MODEL is missing");
     if (code == VR_GO_ON) {
         if (c.greedy) c.sampling.temperature = 0;
+        c.sampling.seed = c.seed.value;
         vr_interrupt_install(true);
         code = begin(&c, &err) == VRWKV_OK ? talk(&c) : vr_report(argv[0], &err);
         chat_free(&c);

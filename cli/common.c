@@ -32,7 +32,7 @@ vr_status vr_ids_add(vr_ids *list, int32_t id, vr_error *err) {
     return VRWKV_OK;
 }
 
-vr_status vr_ids_parse(vr_ids *list, const char *text, vr_error *err) {
+vr_status vr_ids_parse(vr_ids *list, const char *text, bool lenient, vr_error *err) {
     static const char separators[] = ", \t\r\n[]";
     for (;;) {
         text += strspn(text, separators);
@@ -44,7 +44,10 @@ vr_status vr_ids_parse(vr_ids *list, const char *text, vr_error *err) {
         if (end != text + length)
             return vr_fail(err, VRWKV_ERR_ARGUMENT, "\"%.*s\" is no token id (a whole number is expected)",
                            length > 40 ? 40 : (int)length, text);
-        VR_TRY(vr_ids_add(list, errno || value < INT32_MIN || value > INT32_MAX ? -1 : (int32_t)value, err));
+        bool fits = !errno && value >= INT32_MIN && value <= INT32_MAX;
+        if (!fits && !lenient)
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "\"%.*s\" is larger than any token id", length > 40 ? 40 : (int)length, text);
+        VR_TRY(vr_ids_add(list, fits ? (int32_t)value : -1, err));
         text = end;
     }
 }

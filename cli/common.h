@@ -19,8 +19,9 @@ typedef struct vr_ids {
     size_t n, capacity;
 } vr_ids;
 vr_status vr_ids_add(vr_ids *list, int32_t id, vr_error *err);
-/* Whole numbers parted by commas or white space (and JSON's brackets); what no int32 holds is -1. */
-vr_status vr_ids_parse(vr_ids *list, const char *text, vr_error *err);
+/* Whole numbers parted by commas or white space (and JSON's brackets). What no int32 holds is -1, an id
+ * that no vocabulary has, where `lenient`, else an error. */
+vr_status vr_ids_parse(vr_ids *list, const char *text, bool lenient, vr_error *err);
 vr_status vr_ids_prompt(vr_ids *list, const vrwkv_model *model, const char *question, size_t n_images, vr_error *err);
 /* Text as it stands; each "<image>" is a picture, and pictures without a mark stand in front. */
 vr_status vr_ids_raw(vr_ids *list, const vrwkv_model *model, const char *text, size_t n, size_t n_images, vr_error *err);
@@ -65,7 +66,7 @@ void vr_decoded_free(vr_decoded *pictures);
     {"model", 'm', VR_OPT_STRING, &(m)->path, "FILE", "the model (.gguf)", 0, 0},                                      \
     {"mmproj", 0, VR_OPT_STRING, &(m)->mmproj, "FILE", "its vision half, where that is a file of its own", 0, 0},      \
     {"scan", 0, VR_OPT_STRING, &(m)->scan, "NAME",                                                                     \
-     "another scan than the model's: unidirection, bidirection, multidirection, spiral, snake, zigzag", 0, 0}
+     "another scan than the model's: unidirection, bidirection, multidirection, rotation, spiral, snake, zigzag", 0, 0}
 #define VR_OPTION_POSITION(m)                                                                                          \
     {"image-position", 0, VR_OPT_STRING, &(m)->image_position, "WHERE",                                                \
      "place of the picture in the prompt: first, last, middle (default: the model's)", 0, 0}
@@ -73,7 +74,7 @@ void vr_decoded_free(vr_decoded *pictures);
     VR_OPTION_THREADS(&(m)->threads),                                                                                  \
     {"no-mmap", 0, VR_OPT_FLAG, &(m)->no_mmap, NULL, "read the file into memory instead of mapping it", 0, 0},         \
     {"mlock", 0, VR_OPT_FLAG, &(m)->lock, NULL, "keep the weights from being paged out", 0, 0}
-#define VR_OPTIONS_SAMPLING(s, greedy)                                                                                 \
+#define VR_OPTIONS_SAMPLING(s, greedy, seed)                                                                                \
     {"greedy", 0, VR_OPT_FLAG, greedy, NULL, "always the likeliest token", 0, 0},                                      \
     {"temp", 0, VR_OPT_FLOAT, &(s)->temperature, "X", "temperature, 0 is greedy (default 1)", 0, 100},                 \
     {"top-k", 0, VR_OPT_INT, &(s)->top_k, "N", "of the N likeliest tokens; 0: of all (default)", 0, INT32_MAX},        \
@@ -84,6 +85,6 @@ void vr_decoded_free(vr_decoded *pictures);
     {"presence-penalty", 0, VR_OPT_FLOAT, &(s)->presence_penalty, "X", "subtracted once from seen tokens", -100, 100}, \
     {"frequency-penalty", 0, VR_OPT_FLOAT, &(s)->frequency_penalty, "X", "subtracted per occurrence", -100, 100},      \
     {"penalty-decay", 0, VR_OPT_FLOAT, &(s)->penalty_decay, "X", "fades occurrences at each token (default 1: never)", 0, 1}, \
-    {"seed", 0, VR_OPT_U64, &(s)->seed, "N", "of the random choices (default 0)", 0, 0}
+    {"seed", 0, VR_OPT_U64, seed, "N", "of the random choices (default 0; of a loaded state: as it was)", 0, 0}
 
 #endif

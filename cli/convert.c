@@ -104,6 +104,9 @@ static int check(const convert_args *args, const vr_strings *sources) {
     vr_dtype type;
     if (!args->out) return vr_usage_error("convert", "-o OUT is missing: where the model file goes");
     if (vr_file_kind_of(args->out, &kind, &err) != VRWKV_OK) return vr_usage_error("convert", "%s", err.message);
+    const char *version = args->settings[VERSION].value;
+    if (version && !vr_template_find(version))
+        return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_template_names(), version);
     if (args->type && !vr_dtype_parse(args->type, &type))
         return vr_usage_error("convert", "--type takes f32, f16, bf16, q8_0 or q4_0, found \"%s\"", args->type);
     for (size_t i = 0; i < sources->n; i++)
@@ -137,7 +140,7 @@ int vr_cmd_convert(int argc, char **argv) {
         {"grid-size", 0, VR_OPT_STRING, SETTING(GRID_SIZE), "N", "pooling of the picture's rows: -1 none, 0, 1, N", 0, 0},
         {"num-token-per-image", 0, VR_OPT_STRING, SETTING(NUM_TOKEN), "N", "rows of one picture", 0, 0},
         {"image-position", 0, VR_OPT_STRING, SETTING(IMAGE_POSITION), "WHERE", "first, last or middle", 0, 0},
-        {"scan", 0, VR_OPT_STRING, SETTING(SCAN), "NAME", "unidirection, bidirection, multidirection, spiral, snake, zigzag", 0, 0},
+        {"scan", 0, VR_OPT_STRING, SETTING(SCAN), "NAME", "unidirection, bidirection, multidirection, rotation, spiral, snake, zigzag", 0, 0},
         {"ctx-len", 0, VR_OPT_STRING, SETTING(CTX_LEN), "N", "the window of training", 0, 0},
         VR_GROUP("Other"),
         VR_OPTION_THREADS(&args.threads),
@@ -155,7 +158,7 @@ int vr_cmd_convert(int argc, char **argv) {
         .min_args = 1,
         .max_args = INT_MAX,
         .arg_name = "a source file",
-        .example = "  vrwkv convert VisualRWKV-v060-1B6.pth -o model.gguf --type q8_0 --grid-size 8",
+        .example = "  vrwkv convert VisualRWKV-v060-1B6-v1.0-20240612.pth -o model.gguf --type q8_0",
     };
     int code = vr_options_parse(&usage, argc, argv, &sources);
     if (code == VR_GO_ON) code = check(&args, &sources);

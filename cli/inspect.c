@@ -58,7 +58,8 @@ static vr_status look(inspected *in, const vr_settings *settings, vr_error *err)
     in->is_model = vr_config_describe(&in->config, &in->weights, 1, settings, &in->why_not) == VRWKV_OK;
     const vr_rwkv_arch *arch = in->is_model ? vr_rwkv_arch_find(in->config.rwkv) : NULL;
     if (arch)
-        in->state_bytes = sizeof(float) * (uint64_t)vr_rwkv_state_floats(arch, &in->config.lm) * (uint64_t)in->config.lm.n_layer;
+        in->state_bytes = (uint64_t)in->config.lm.n_layer *
+                          (uint64_t)vr_rwkv_state_floats(arch, &in->config.lm) * sizeof(float);
     return VRWKV_OK;
 }
 
@@ -107,6 +108,20 @@ static void print_count(uint64_t count) {
         printf("%llu", (unsigned long long)count);
 }
 
+static void print_picture(const vr_config *config) {
+    const vr_version *rules = config->rules;
+    bool each = rules->cut != VR_CUT_NONE && rules->rows != VR_ROWS_PICTURE;
+    printf("picture      %d rows%s", vr_config_image_rows(config), each ? " for each of its regions" : "");
+    if (vr_config_has_class_row(config)) printf(" (grid size %d)", config->grid_size);
+    if (config->n_vtc_layer) printf(", compressor of %d layers", config->n_vtc_layer);
+    printf(", %s projector, ", config->proj_type);
+    if (rules->row_id)
+        printf("anywhere in the prompt"); /* where its marks are */
+    else
+        printf("%s", config->image_position);
+    printf(", scan %s\n", config->scan);
+}
+
 static void print_model(const inspected *in) {
     const vr_config *config = &in->config;
     const vr_rwkv_dims *lm = &config->lm;
@@ -123,9 +138,7 @@ static void print_model(const inspected *in) {
                tower->image_size, tower->patch_size, tower->num_hidden_layers, tower->hidden_size,
                tower->num_attention_heads);
     }
-    if (config->n_towers)
-        printf("picture      %d rows (grid size %d), %s, scan %s\n", vr_config_image_rows(config), config->grid_size,
-               config->image_position, config->scan);
+    if (config->n_towers) print_picture(config);
     printf("vocabulary   %d ids, ", lm->n_vocab);
     if (in->vocabulary >= 0)
         printf("%lld tokens stored", (long long)in->vocabulary);

@@ -4,6 +4,8 @@
 #include "verbs.h"
 #include "vrwkv.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,9 +63,11 @@ static int unknown_verb(const char *word) {
 
 /* A result that could not be written is a failure. */
 static int finish(int code) {
+    errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    perror("vrwkv: cannot write to stdout");
-    return code ? code : 1;
+    if (code) return code; /* it was said already that something failed */
+    fprintf(stderr, "vrwkv: cannot write to stdout: %s\n", errno ? strerror(errno) : "an earlier write failed");
+    return 1;
 }
 
 int main(int argc, char **argv) {
@@ -85,9 +89,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "vrwkv: a verb is missing\nSee: vrwkv --help\n");
         return 2;
     }
+    bool help = !strcmp(word, "help") && argc == 3; /* help VERB is VERB --help */
+    if (help) word = argv[2];
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         if (!verbs[i].run || strcmp(verbs[i].name, word) != 0) continue;
-        return finish(verbs[i].run(argc - 1, argv + 1));
+        char *asked[] = {argv[argc - 1], "--help", NULL};
+        return finish(help ? verbs[i].run(2, asked) : verbs[i].run(argc - 1, argv + 1));
     }
     return unknown_verb(word);
 }

@@ -114,7 +114,7 @@ static int set_u64(const vr_usage *usage, const vr_option *option, const char *t
     unsigned long long value = strtoull(text, &end, 10);
     if (errno || end == text || *end || strchr(text, '-') || !in_range(option, (double)value))
         return wrong_number(usage, option, "a whole number, not negative", text);
-    *(uint64_t *)option->target = value;
+    *(vr_u64 *)option->target = (vr_u64){value, true};
     return VR_GO_ON;
 }
 

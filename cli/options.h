@@ -4,17 +4,24 @@
 #define VR_CLI_OPTIONS_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef enum vr_option_kind {
     VR_OPT_GROUP,  /* no option: `help` is a heading of the help text */
     VR_OPT_FLAG,   /* bool *target, set to true */
     VR_OPT_INT,    /* int *target */
-    VR_OPT_U64,    /* uint64_t *target */
+    VR_OPT_U64,    /* vr_u64 *target */
     VR_OPT_FLOAT,  /* float *target */
     VR_OPT_STRING, /* const char **target; the last one wins */
     VR_OPT_LIST,   /* vr_strings *target; each one adds */
     VR_OPT_CHOICE  /* int *target: which of the words in `value`, "friendly|original" */
 } vr_option_kind;
+
+/* A number of which it counts whether it was given. */
+typedef struct vr_u64 {
+    uint64_t value;
+    bool given;
+} vr_u64;
 
 /* Words of the command line; they point into argv. */
 typedef struct vr_strings {

@@ -104,7 +104,7 @@ int vr_cmd_prompt(int argc, char **argv) {
     const vr_option options[] = {
         {"image-position", 0, VR_OPT_STRING, &args.position, "WHERE", "first, last or middle (default: the model's, first)", 0, 0},
         {"version", 0, VR_OPT_STRING, &args.version, "V", "whose rules: v5.1, v6.0 (default: the model's, v6.0)", 0, 0},
-        {"ctx-len", 0, VR_OPT_INT, &args.ctx_len, "N", "cut or pad ids and labels to N; 0: neither (default)", 0, INT32_MAX},
+        {"ctx-len", 0, VR_OPT_INT, &args.ctx_len, "N", "cut or pad ids and labels to N; 0: neither (default)", 0, 1 << 20},
         {"model", 'm', VR_OPT_STRING, &args.model.path, "FILE", "take this model's vocabulary and settings", 0, 0},
         VR_OPTION_JSON(&args.json),
         VR_OPTION_THREADS(&args.model.threads),

@@ -4,6 +4,7 @@
 #include "json_out.h"
 #include "verbs.h"
 
+#include "base/io.h"
 #include "base/memory.h"
 
 #include <math.h>
@@ -19,6 +20,7 @@ typedef struct run_args {
     bool raw, recompute, no_blank_image, half_state, json, greedy;
     int max_tokens, stop_token, ctx_len, manner, pad;
     vrwkv_sampling sampling;
+    vr_u64 seed;
 } run_args;
 
 #define STOP_TOKEN_UNSET (-2)
@@ -63,8 +65,7 @@ static vr_status record(answer_run *run, int32_t id, float logit, double logprob
     run->steps[run->n_steps++] = (step){id, logit, logprob};
     if (vr_model_vocab(run->model) || run->args->json) return VRWKV_OK;
     printf(run->n_steps > 1 ? " %d" : "%d", id); /* without a vocabulary the ids are the answer */
-    fflush(stdout);
-    return VRWKV_OK;
+    return vr_stdout_flush(err);
 }
 
 /* The last token comes a second time where text waited until the end: its number is taken once. */
@@ -108,7 +109,7 @@ static vr_status read_prompt_text(const run_args *args, vr_buffer *text, vr_erro
 static vr_status make_ids(answer_run *run, vr_error *err) {
     const run_args *args = run->args;
     vr_buffer text = {0};
-    if (args->tokens) return vr_ids_parse(&run->ids, args->tokens, err);
+    if (args->tokens) return vr_ids_parse(&run->ids, args->tokens, false, err);
     if (!args->prompt) return VRWKV_OK; /* a loaded state goes on as it is */
     vr_status status = read_prompt_text(args, &text, err);
     if (status == VRWKV_OK && !args->raw && memchr(text.data, 0, text.n))
@@ -131,7 +132,8 @@ static vr_status match_pictures(answer_run *run, vr_error *err) {
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "the ids have %zu pictures (-200), but %zu are given with -i", places,
                        run->pictures.n);
     run->pictures_unread = true;
-    vr_note("note: no -200 among the ids: the picture's rows are zero and stand in front, as in the original");
+    vr_note(run->args->state_in ? "note: no -200 among the ids: the picture is not read"
+                                : "note: no -200 among the ids: the picture's rows are zero and stand in front, as in the original");
     return VRWKV_OK;
 }
 
@@ -139,10 +141,12 @@ static vr_status prepare(answer_run *run, vr_error *err) {
     const run_args *args = run->args;
     vr_progress progress = {0};
     double began = vr_seconds();
+    if (args->state_out) VR_TRY(vr_writer_check(args->state_out, err));
     VR_TRY(vr_model_args_open(&args->model, &progress, &run->model, err));
     run->load_s = vr_seconds() - began;
     if (!vr_model_vocab(run->model) && !args->json) vr_note("note: the model has no vocabulary: the answer is token ids");
     VR_TRY(make_ids(run, err));
+    if (!run->ids.n && !args->state_in) return vr_fail(err, VRWKV_ERR_ARGUMENT, "the prompt is empty: there is nothing to read");
     began = vr_seconds();
     if (!args->recompute) {
         VR_TRY(vr_pictures_encode(&run->pictures, run->model, &args->images, (vrwkv_manner)args->manner, err));
@@ -195,6 +199,7 @@ static vr_status run_from_state(answer_run *run, vr_error *err) {
         .no_blank_image = args->no_blank_image, .sampling = args->sampling};
     VR_TRY(vrwkv_context_new(run->model, &options, &run->context, err));
     if (args->state_in) VR_TRY(vrwkv_state_load(run->context, args->state_in, err));
+    if (args->seed.given) VR_TRY(vrwkv_set_sampling(run->context, &args->sampling, err)); /* not the state's */
     VR_TRY(feed(run, err));
     run->stop = VRWKV_STOP_LENGTH;
     if (args->max_tokens > 0) VR_TRY(generate(run, err));
@@ -309,7 +314,7 @@ static int answer(const run_args *args) {
     int code;
     if (status == VRWKV_OK) {
         code = print_result(&run);
-        if (vr_interrupted()) code = 130;
+        if (vr_interrupted()) code = vr_interrupt_code();
     } else {
         if (run.n_steps && !args->json) putchar('\n');
         fflush(stdout);
@@ -335,18 +340,22 @@ static int check(run_args *args) {
     if (!args->tokens && !args->prompt && !args->state_in)
         return vr_usage_error("run", "nothing to read: give -p TEXT, --tokens IDS or --state-in FILE");
     if (args->raw && !args->prompt) return vr_usage_error("run", "--raw is about the text of -p");
+    if (args->images.n && !args->prompt && !args->tokens)
+        return vr_usage_error("run", "a picture is read with a prompt: give -p TEXT or --tokens IDS too");
+    if (args->half_state && !args->state_out) return vr_usage_error("run", "--half-state is about --state-out");
     if (args->ctx_len && !args->recompute) return vr_usage_error("run", "--ctx-len is the window of --recompute");
     if (args->recompute && (args->state_in || args->state_out))
         return vr_usage_error("run", "--recompute keeps no state: without --state-in and --state-out");
     if (args->recompute && args->stops.n) return vr_usage_error("run", "--recompute knows no --stop texts");
     if (args->tokens) {
-        if (vr_ids_parse(&list, args->tokens, &err) != VRWKV_OK)
+        if (vr_ids_parse(&list, args->tokens, false, &err) != VRWKV_OK)
             code = vr_usage_error("run", "--tokens: %s", err.message);
         else if (!list.n)
             code = vr_usage_error("run", "--tokens: there is no id in \"%s\"", args->tokens);
         free(list.ids);
     }
     if (args->greedy) args->sampling.temperature = 0;
+    args->sampling.seed = args->seed.value;
     return code;
 }
 
@@ -367,12 +376,12 @@ int vr_cmd_run(int argc, char **argv) {
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "friendly|original", "how pictures are decoded and where to stop (default friendly)", 0, 0},
         VR_GROUP("The answer"),
         {"max-tokens", 'n', VR_OPT_INT, &args.max_tokens, "N", "at most N tokens; 0 only reads (default 512)", 0, 100000000},
-        VR_OPTIONS_SAMPLING(&args.sampling, &args.greedy),
+        VR_OPTIONS_SAMPLING(&args.sampling, &args.greedy, &args.seed),
         {"stop", 0, VR_OPT_LIST, &args.stops, "TEXT", "ends the answer and is not part of it; several", 0, 0},
         {"stop-token", 0, VR_OPT_INT, &args.stop_token, "ID", "ends the answer; -1: none (default: the model's)", -1, INT32_MAX},
         VR_OPTION_JSON(&args.json),
         VR_GROUP("State"),
-        {"state-in", 0, VR_OPT_STRING, &args.state_in, "FILE", "go on from this state", 0, 0},
+        {"state-in", 0, VR_OPT_STRING, &args.state_in, "FILE", "go on from this saved conversation or tuned state", 0, 0},
         {"state-out", 0, VR_OPT_STRING, &args.state_out, "FILE", "save the state after the last token", 0, 0},
         {"half-state", 0, VR_OPT_FLAG, &args.half_state, NULL, "save it in f16, half the size", 0, 0},
         VR_GROUP("Comparison with the original"),

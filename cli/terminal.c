@@ -1,6 +1,7 @@
 /* Progress, notes, previews and Ctrl-C. Everything here goes to stderr but the preview. */
 #include "terminal.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 #define REDRAW_SECONDS 0.1
 #define PATIENCE_SECONDS 0.3 /* what ends sooner shows no bar */
 
-/* Of the process, as the terminal and its signals are: is a bar drawn; did Ctrl-C come. */
+/* Of the process, as the terminal and its signals are: is a bar drawn; which signal came. */
 static bool bar_drawn;
 static volatile sig_atomic_t interrupted;
 static vrwkv_context *volatile target;
@@ -61,10 +62,15 @@ int vr_report(const char *verb, const vr_error *err) {
     if (interrupted) {
         vr_progress_end();
         fputc('\n', stderr);
-        return 130;
+        return vr_interrupt_code();
     }
     vr_note("vrwkv %s: %s", verb, err->message[0] ? err->message : vrwkv_status_name(err->status));
     return 1;
+}
+
+vr_status vr_stdout_flush(vr_error *err) {
+    errno = 0;
+    return fflush(stdout) == 0 ? VRWKV_OK : vr_fail_io(err, "write to", "stdout");
 }
 
 void vr_print_text(const char *text, size_t n) {
@@ -184,17 +190,22 @@ void vr_preview(const vr_image *image) { (void)image; }
 #endif
 
 static void on_interrupt(int number) {
-    (void)number;
-    interrupted = 1;
+    interrupted = number;
     if (target) vrwkv_cancel(target); /* stores a flag, nothing else */
 }
 
 void vr_interrupt_install(bool keep) {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = keep ? 0 : (int)SA_RESETHAND};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction before;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL); /* without SA_RESTART: a waiting read comes back */
+    for (int i = 0; i < (keep ? 1 : (int)(sizeof numbers / sizeof *numbers)); i++) {
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN) continue; /* nohup */
+        sigaction(numbers[i], &action, NULL); /* without SA_RESTART: a waiting read comes back */
+    }
 }
 
 bool vr_interrupted(void) { return interrupted != 0; }
+int vr_interrupt_code(void) { return 128 + (int)interrupted; }
 void vr_interrupt_clear(void) { interrupted = 0; }
 void vr_interrupt_target(vrwkv_context *context) { target = context; }

@@ -11,8 +11,10 @@ double vr_seconds(void);             /* of a clock that never goes back */
 
 /* A line on stderr; a progress bar that stands there is wiped first. */
 void vr_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* "vrwkv VERB: message" on stderr, and the exit code: 1, or 130 after Ctrl-C. */
+/* "vrwkv VERB: message" on stderr, and the exit code: 1, or that of vr_interrupt_code. */
 int vr_report(const char *verb, const vr_error *err);
+/* Sends what waits in stdout's buffer; the system's reason where that fails. */
+vr_status vr_stdout_flush(vr_error *err);
 
 /* A progress bar, only where stderr is a terminal; all zeros at the start. `vr_progress_show` is a
  * vrwkv_progress_fn with a vr_progress as its user; after Ctrl-C it cancels. */
@@ -35,10 +37,11 @@ const char *vr_size_text(double bytes, char *buffer);
 /* A small copy of the picture on stdout, where stdout is a terminal and the program has libchafa. */
 void vr_preview(const vr_image *image);
 
-/* Ctrl-C: the first one sets a flag (and cancels the context that is set), the second one kills;
- * keep: every one sets the flag. */
+/* Ctrl-C, and a polite kill: the first one sets a flag (and cancels the context that is set), so that
+ * half-written files are removed; the second one kills. keep: every Ctrl-C sets the flag, kill kills. */
 void vr_interrupt_install(bool keep);
 bool vr_interrupted(void);
+int vr_interrupt_code(void); /* the shell's: 128 and the signal's number */
 void vr_interrupt_clear(void);
 /* While a long call of this context runs; NULL afterwards. */
 void vr_interrupt_target(vrwkv_context *context);

@@ -57,7 +57,7 @@ static vr_status detokenize(const vr_model_args *args, bool raw, bool json, int 
     bool unknown;
     vr_status status = vr_model_args_vocab(args, &model, &vocab, err);
     if (status == VRWKV_OK) status = vr_buffer_read(&text, stdin, "stdin", err);
-    if (status == VRWKV_OK) status = vr_ids_parse(&list, text.data, err);
+    if (status == VRWKV_OK) status = vr_ids_parse(&list, text.data, true, err);
     if (status == VRWKV_OK)
         status = raw ? vr_decode_bytes(vocab, list.ids, list.n, &out, &n, &unknown, err)
                      : vr_decode_text(vocab, list.ids, list.n, &out, &n, err);

@@ -3,6 +3,7 @@
 #include "common.h"
 #include "verbs.h"
 
+#include "base/io.h"
 #include "base/memory.h"
 
 #include <stdlib.h>
@@ -107,7 +108,8 @@ static vr_status trace(const trace_args *args, const vr_ids *given, vr_error *er
     vr_ids list = {0};
     vr_decoded pictures = {0};
     activations all = {.err = err};
-    vr_status status = vr_model_args_open(&args->model, &progress, &model, err);
+    vr_status status = vr_writer_check(args->out, err);
+    if (status == VRWKV_OK) status = vr_model_args_open(&args->model, &progress, &model, err);
     if (status == VRWKV_OK) status = read_pictures(args, model, &pictures, err);
     if (status == VRWKV_OK && args->prompt)
         status = vr_ids_prompt(&list, model, args->prompt, pictures.n, err);
@@ -142,7 +144,7 @@ static int check(const trace_args *args, vr_ids *given) {
     if (!args->out) return vr_usage_error("trace", "-o OUT.safetensors is missing");
     if (!args->tokens == !args->prompt) return vr_usage_error("trace", "give --tokens or -p, one of them");
     if (args->images.n && args->pixels) return vr_usage_error("trace", "-i and --pixels exclude each other");
-    if (args->tokens && vr_ids_parse(given, args->tokens, &err) != VRWKV_OK)
+    if (args->tokens && vr_ids_parse(given, args->tokens, false, &err) != VRWKV_OK)
         return vr_usage_error("trace", "--tokens: %s", err.message);
     if (args->tokens && !given->n) return vr_usage_error("trace", "--tokens: there is no id in \"%s\"", args->tokens);
     size_t length = strlen(args->out), ending = strlen(".safetensors");

@@ -11,11 +11,11 @@ _vrwkv() {
     fi
     case $prev in
     --manner) mapfile -t COMPREPLY < <(compgen -W "friendly original" -- "$cur"); return ;;
-    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection spiral snake zigzag" -- "$cur"); return ;;
+    --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection rotation spiral snake zigzag" -- "$cur"); return ;;
     --image-position) mapfile -t COMPREPLY < <(compgen -W "first last middle" -- "$cur"); return ;;
     --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0" -- "$cur"); return ;;
     --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q4_0" -- "$cur"); return ;;
-    --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b" -- "$cur"); return ;;
+    --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b v7-0b1 v7-0b4 v7-1b5" -- "$cur"); return ;;
     -n | -p | -t | -r | --repeats | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
         --repeat-penalty | --presence-penalty | --frequency-penalty | --penalty-decay | --seed | --stop | --stop-token | \
         --ctx-len | --vit-heads | --grid-size | --num-token-per-image) return ;;

@@ -255,7 +255,9 @@ VRWKV_API vrwkv_status vrwkv_fork(const vrwkv_context *context, vrwkv_context **
 VRWKV_API vrwkv_status vrwkv_copy(vrwkv_context *to, const vrwkv_context *from, vrwkv_error *err);
 /* A safetensors file; half: f16 (half the size) instead of f32 (exact). */
 VRWKV_API vrwkv_status vrwkv_state_save(const vrwkv_context *context, const char *path, int half, vrwkv_error *err);
-/* Refuses the state of another model, naming both fingerprints. */
+/* A saved conversation (that of another model is refused, naming both fingerprints), or a state tuning
+ * file: any tensor file with `blocks.N.att.time_state` [heads, value, key] for each layer, from which an
+ * empty conversation begins. In either, nothing is put in front of what is read next. */
 VRWKV_API vrwkv_status vrwkv_state_load(vrwkv_context *context, const char *path, vrwkv_error *err);
 
 #ifdef __cplusplus

@@ -85,4 +85,4 @@ print(".SH ANSWERS AS JSON\n"
 print(".SH ENVIRONMENT\n.TP\n.B VRWKV_CPU\nForces a kernel set: generic, avx2, avx512 or neon. An unknown set, or one that the\n"
       "processor lacks, is an error.")
 print(".SH EXIT STATUS\n0 done, 1 failed, 2 wrong usage; 130 after Ctrl\\-C, which ends an answer after its current token\n"
-      "(a second Ctrl\\-C kills the program).")
+      "(a second Ctrl\\-C kills the program), 143 after a kill, which leaves no half-written file either.")

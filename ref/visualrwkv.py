@@ -120,13 +120,14 @@ def scan_bidirection(n, layer):
 
 
 SCANS = {"unidirection": scan_unidirection, "bidirection": scan_bidirection}
+INPUT_SCANS = {}    # of further versions: an order of the n grid rows in which they enter the sequence
 
 
 def row_order(scan, layer, rows, image):
     """The order in which one layer reads `rows` rows of which image = (start, end) is scanned. A range
     that runs past the last row is clipped: after a cut to ctx_len it may."""
     start, end = min(image[0], rows), min(image[1], rows)
-    inner = [start + k for k in SCANS[scan](end - start, layer)]
+    inner = [start + k for k in SCANS["unidirection" if scan in INPUT_SCANS else scan](end - start, layer)]
     return torch.tensor(list(range(start)) + inner + list(range(end, rows)))
 
 
@@ -148,13 +149,14 @@ def before(x, last):
 
 class Rwkv6:
     """RWKV-6 (x060), keys `rwkv.*` (without the prefix in a bare language model)."""
+    heads_key = "blocks.0.att.time_faaaa"
 
     def __init__(self, weights, head_size_divisor=8, eps=1e-5):
         prefix = "rwkv." if "rwkv.emb.weight" in weights else ""
         self.w = {k[len(prefix):]: w for k, w in weights.items() if k.startswith(prefix)}
         self.eps, self.group_eps = eps, 1e-5 * head_size_divisor ** 2
         self.V, self.C = self.w["emb.weight"].shape
-        self.H, self.N = self.w["blocks.0.att.time_faaaa"].shape
+        self.H, self.N = self.w[self.heads_key].shape[:2]
         self.L = 1 + max(int(k.split(".")[1]) for k in self.w if k.startswith("blocks."))
         self.dtype = self.w["emb.weight"].dtype
 
@@ -230,9 +232,9 @@ class Rwkv6:
 
 class VisualRWKV:
     def __init__(self, weights, grid_size=-1, scan="bidirection", vit_heads=None, head_size_divisor=8,
-                 vit_eps=1e-5):
+                 vit_eps=1e-5, language=Rwkv6):
         self.clip = Clip(weights, vit_heads, vit_eps)
-        self.rwkv = Rwkv6(weights, head_size_divisor)
+        self.rwkv = language(weights, head_size_divisor)
         self.proj = weights["proj.weight"]                                  # [C, E], no bias
         self.grid_size, self.scan = grid_size, scan
 
@@ -253,7 +255,9 @@ class VisualRWKV:
             image = torch.zeros_like(image)
         q = places[0] if places else 0
         after = ids[q + 1:] if places else ids
-        rows = torch.cat([self.rwkv.embed(ids[:q]), image, self.rwkv.embed(after)])     # [T, C]
+        n = len(image) - 1
+        order = INPUT_SCANS[self.scan](n) + [n] if self.scan in INPUT_SCANS else list(range(n + 1))
+        rows = torch.cat([self.rwkv.embed(ids[:q]), image[order], self.rwkv.embed(after)])      # [T, C]
         return rows, (q, q + len(image) - 1), image     # the class row is no part of the scanned range
 
     def run(self, rows, image, scan=None, state=None, watch=None):

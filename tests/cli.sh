@@ -56,6 +56,11 @@ code "unknown option of the program" 2 "$vrwkv" --verbose
 code "unknown kernel set" 1 env VRWKV_CPU=abacus "$vrwkv" --version
 says "unknown kernel set is named" "abacus"
 code "a full disk is an error" 1 sh -c "'$vrwkv' --help >/dev/full"
+says "a full disk: the system's reason" "No space left on device"
+code "help VERB" 0 "$vrwkv" help inspect
+has "help VERB is VERB --help" "$(head -1 "$work/out")" "Usage: vrwkv inspect"
+code "help of an unknown verb" 2 "$vrwkv" help inspekt
+says "help of an unknown verb: the nearest" 'did you mean "inspect"?'
 for verb in $verbs; do
     code "$verb --help" 0 "$vrwkv" $verb --help
     check "$verb --help is on stdout alone" "$(cat "$work/err")" ""
@@ -75,6 +80,9 @@ for verb in $verbs; do
     says "$verb: a pointer to the help" "See: vrwkv $verb --help"
     has "$verb takes --threads" "$(cat "$work/options")" "--threads"
 done
+if command -v python3 >/dev/null 2>&1; then
+    check "the man page is that of man/generate.py" "$(python3 man/generate.py "$vrwkv" | cksum)" "$(cksum <man/vrwkv.1)"
+fi
 code "misspelt option" 2 "$vrwkv" run -m x --gredy
 says "misspelt option: the nearest is suggested" "did you mean --greedy?"
 code "option without its value" 2 "$vrwkv" run -m
@@ -88,10 +96,17 @@ code "one of several words" 2 "$vrwkv" run -m x -p y --manner rude
 says "one of several words: they are listed" 'friendly|original'
 code "run without a prompt" 2 "$vrwkv" run -m x
 code "run without a model" 2 "$vrwkv" run -p hello
+code "run: a picture without a prompt" 2 "$vrwkv" run -m x --state-in y -i $picture
+says "run: a picture without a prompt: what is needed" "give -p TEXT or --tokens"
+code "run: --half-state without --state-out" 2 "$vrwkv" run -m x -p hello --half-state
 code "run with two prompts" 2 "$vrwkv" run -m x -p hello --tokens 1
 code "a word too many" 2 "$vrwkv" tokenize file.txt
 code "ids that are none" 2 "$vrwkv" run -m x --tokens 1,two
 says "ids that are none: shown" '"two"'
+code "an id that is none" 2 "$vrwkv" run -m x --tokens 1,99999999999
+says "an id that is none: as it was written" '"99999999999" is larger than any token id'
+code "convert of an unknown version" 2 "$vrwkv" convert x.pth -o y.gguf --version v9
+says "convert of an unknown version: those that there are" "v6.0"
 code "trace without -o" 2 "$vrwkv" trace -m x --tokens 1
 code "trace to another kind of file" 2 "$vrwkv" trace -m x --tokens 1 -o out.npz
 code "convert without -o" 2 "$vrwkv" convert $case_dir/model.pth
@@ -127,6 +142,8 @@ printf '{"conversations": ' | "$vrwkv" prompt >"$work/out" 2>"$work/err"
 check "prompt: broken JSON" $? 1
 printf '%s' "$sample" | "$vrwkv" prompt --image-position behind >"$work/out" 2>"$work/err"
 check "prompt: an unknown place" $? 1
+printf '%s' "$sample" | "$vrwkv" prompt --ctx-len 2000000000 >"$work/out" 2>"$work/err"
+check "prompt: a window that no memory holds" $? 2
 
 # ---- convert, inspect ----
 model=$work/模型.gguf
@@ -156,6 +173,40 @@ code "inspect of a missing file" 1 "$vrwkv" inspect "$work/nothing.gguf"
 head -c 100000 "$model" >"$work/cut.gguf"
 code "inspect of a file cut short" 1 "$vrwkv" inspect "$work/cut.gguf"
 says "inspect of a file cut short: its name" "cut.gguf"
+
+
+# What does not describe the model, or not this one.
+setting() { # NAME JSON PART-OF-THE-MESSAGE
+    printf '%s' "$2" >"$work/setting.json"
+    code "$1" 1 "$vrwkv" convert $case_dir/model.pth -o "$work/x.gguf" --config "$work/setting.json"
+    says "$1: said" "$3"
+}
+setting "a divisor of nothing" '{"head_size_divisor": 0}' "head_size_divisor is 0, expected 1"
+setting "settings that are no object" '[]' "expected an object"
+setting "settings cut short" '{"n_embd": ' "setting.json"
+setting "another width" '{"n_embd": 64}' "n_embd is 64, but the checkpoint's shapes say 128"
+setting "half a stop token" '{"stop_token": 5.5}' "stop_token"
+setting "an unknown scan in the settings" '{"scan": "circle"}' "bidirection"
+code "convert with half a grid" 1 "$vrwkv" convert $case_dir/model.pth -o "$work/x.gguf" --vit-heads 4 --grid-size 2.5
+says "convert with half a grid: said" "expected a whole number"
+code "convert with heads left over" 1 "$vrwkv" convert $case_dir/model.pth -o "$work/x.gguf" --vit-heads 4,4
+[ ! -e "$work/x.gguf" ] && ok "no convert that failed left a file" || bad "no convert that failed left a file"
+
+# Where the result goes.
+mkdir "$work/folder.gguf"
+code "convert onto a folder" 1 "$vrwkv" convert "$model" -o "$work/folder.gguf"
+says "convert onto a folder: said" "is a folder"
+mkfifo "$work/pipe.gguf"
+code "convert onto a pipe" 1 "$vrwkv" convert "$model" -o "$work/pipe.gguf"
+says "convert onto a pipe: said" "no regular file"
+: >"$work/target.gguf" && ln -s target.gguf "$work/link.gguf"
+code "convert through a link" 0 "$vrwkv" convert "$model" -o "$work/link.gguf"
+if [ -L "$work/link.gguf" ] && cmp -s "$work/target.gguf" "$model"; then ok "the link's target is written"; else bad "the link's target is written"; fi
+rm -r "$work"/folder.gguf "$work"/*.gguf.* "$work/pipe.gguf" "$work/link.gguf" "$work/target.gguf" 2>/dev/null
+for seconds in 0.005 0.01 0.015 0.02 0.03 0.05; do
+    timeout $seconds "$vrwkv" convert "$model" -o "$work/killed.gguf" --type q4_0 >/dev/null 2>&1
+done
+check "a killed convert leaves nothing half-written" "$(find "$work" -name 'killed.gguf.*')" ""
 
 # ---- run ----
 tokens=$(tr -d '\n' <$case_dir/case.json | json_list input_ids)
@@ -203,6 +254,16 @@ check "-n 0 prints nothing" "$(cat "$work/out")" ""
 check "a prompt in two halves" "$(ids --state-in "$state" --tokens "${tokens##*,}" -n 10 --greedy --manner original)" "$whole"
 run -i $picture --tokens "$tokens" -n 0 --manner original --half-state --state-out "$work/half.safetensors" 2>/dev/null
 if [ "$(wc -c <"$work/half.safetensors")" -lt "$(wc -c <"$state")" ]; then ok "--half-state is smaller"; else bad "--half-state is smaller"; fi
+seeded() { ids --state-in "$state" --tokens "${tokens##*,}" -n 8 --temp 2 --top-p 1 "$@"; }
+check "--seed with --state-in: one answer" "$(seeded --seed 5)" "$(seeded --seed 5)"
+if [ "$(seeded --seed 5)" != "$(seeded --seed 6)" ]; then ok "--seed wins over the state's"; else bad "--seed wins over the state's"; fi
+code "--state-out to a missing folder" 1 "$vrwkv" run -m "$work/none.gguf" --tokens 1 --state-out "$work/none/state"
+says "--state-out to a missing folder: before anything is read" "none/state"
+run --state-in "$state" --tokens 5 -i $picture -n 1 --manner original >"$work/out" 2>"$work/err"
+says "a picture that a state does not read: said" "the picture is not read"
+code "run to a full disk" 1 sh -c "'$vrwkv' run -m '$model' --tokens 5,6 -n 3 >/dev/full"
+says "run to a full disk: the system's reason" "No space left on device"
+check "run to a full disk: said once" "$(grep -c 'No space' "$work/err")" 1
 code "a state that is none" 1 "$vrwkv" run -m "$model" --state-in $case_dir/expect.safetensors --tokens 1
 code "a missing state" 1 "$vrwkv" run -m "$model" --state-in "$work/none" --tokens 1
 
@@ -220,6 +281,12 @@ code "an id outside the vocabulary" 1 "$vrwkv" run -m "$model" --tokens 1,400
 says "an id outside the vocabulary: it is named" "400"
 code "two pictures for one place" 1 "$vrwkv" run -m "$model" -i $picture -i $picture --tokens "$tokens"
 code "an unknown scan" 1 "$vrwkv" run -m "$model" --scan zickzack --tokens 1
+says "an unknown scan: those that there are" "zigzag"
+for scan in unidirection bidirection multidirection rotation spiral snake zigzag; do
+    code "--scan $scan" 0 "$vrwkv" run -m "$model" --scan $scan --tokens 5,-200,6 -i $picture -n 1
+    has "run --help tells --scan $scan" "$("$vrwkv" run --help | tr -s ' \n' ' ')" "$scan"
+done
+code "an empty prompt" 1 "$vrwkv" run -m "$model" --raw -p ""
 
 # ---- trace ----
 code "trace" 0 "$vrwkv" trace -m "$model" -i $picture --tokens "$tokens" -o "$work/trace.safetensors"
@@ -260,6 +327,34 @@ says "chat: /help" "/undo"
 printf '/imgae x\n' | chat >"$work/out"
 check "chat: an unknown command" $? 1
 says "chat: the nearest command" "/image"
+
+# ---- stops: a vocabulary made for the known answer 338,381,254,111,24,1,215,248,36,242 ----
+awk 'BEGIN { for (i = 1; i < 400; i++) {
+    if (i == 338) printf "%d b%c\\xe5\\x9b%c 2\n", i, 39, 39        # two bytes of a character
+    else if (i == 381) printf "%d b%c\\xbe z%c 3\n", i, 39, 39         # its third, and more
+    else if (i == 254) printf "%d %c狗。\\n%c 7\n", i, 39, 39
+    else if (i == 111) printf "%d %c\\nx%c 2\n", i, 39, 39
+    else printf "%d %c%c%c%c 2\n", i, 39, 97 + int(i / 20), 65 + i % 20, 39 } }' >"$work/answer.vocab"
+spoken=$work/answer.gguf
+code "convert with a vocabulary of words" 0 "$vrwkv" convert $case_dir/model.pth -o "$spoken" --config $case_dir/case.json --vocab "$work/answer.vocab"
+speak() { "$vrwkv" run -m "$spoken" -i $picture --tokens "$tokens" -n 10 --greedy "$@" 2>"$work/err"; }
+check "a blank line of two tokens ends the answer" "$(speak)" "图 z狗。"
+speak --json >"$work/out"
+check "a blank line of two tokens: ids" "$(json_list ids <"$work/out")" "$(echo "$expected" | cut -d, -f1-4)"
+check "a blank line of two tokens: reason" "$(json_value stop_reason <"$work/out")" string
+check "the original's manner goes on, and cuts the text" "$(speak --manner original)" "图 z狗。"
+check "the original's manner goes on: ids" "$(speak --manner original --json | json_list ids)" "$expected"
+check "without stop tokens nothing ends it" "$(speak --stop-token -1 --json | json_list ids)" "$expected"
+whole=$(speak --stop-token -1)
+has "the whole text" "$whole" "xbEaBkPmIbQmC"
+check "--stop within a token" "$(speak --stop-token -1 --stop kP)" "${whole%kP*}"
+check "--stop over two tokens" "$(speak --stop-token -1 --stop EaBkPm)" "${whole%EaBkPm*}"
+check "--stop, the first of several counts" "$(speak --stop-token -1 --stop mIb --stop never --stop Bk)" "${whole%Bk*}"
+check "--stop that begins, but does not come" "$(speak --stop-token -1 --stop kPmX)" "$whole"
+check "--stop: reason" "$(speak --stop kP --stop-token -1 --json | json_value stop_reason)" string
+check "--stop-token: reason" "$(speak --stop-token 381 --json | json_value stop_reason)" token
+check "--stop-token: its text is no part of the answer" "$(speak --stop-token 254)" "图 z"
+check "half a character at the end" "$(speak -n 1)" "�"
 
 echo "1..$count"
 echo "$((count - failed)) passed, $failed failed"

@@ -14,9 +14,9 @@ done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 sources="src/base/*.c src/ops/*.c src/ops/cpu/kernels.c src/ops/cpu/generic.c src/ops/cpu/neon.c"
-for test in test_ops test_ops_rwkv; do
+for name in test_ops test_ops_rwkv test_ops_vision; do
     # shellcheck disable=SC2086
     "$CC" -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -D_GNU_SOURCE -DVRWKV_SOURCE_DIR='"."' -Isrc -Iinclude -Itests \
-        -static -o "$folder/$test" "tests/$test.c" $sources -lpthread -lm
-    "$RUN" "$folder/$test"
+        -static -o "$folder/$name" "tests/$name.c" $sources -lpthread -lm
+    "$RUN" "$folder/$name"
 done

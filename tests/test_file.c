@@ -125,6 +125,14 @@ static void test_safetensors(void **state) {
     assert_null(vr_weights_meta(file, "absent"));
     assert_null(vr_weights_find(file, "__metadata__"));
     vr_weights_close(file);
+    file = open_good(DATA "wrapped.safetensors");
+    check_floats(file, "a", (float[]){5}, 1);
+    check_floats(file, "module.b", (float[]){6}, 1);
+    vr_weights_close(file);
+    file = open_good(DATA "half-wrapped.safetensors");
+    check_floats(file, "module.a", (float[]){5}, 1);
+    check_floats(file, "b", (float[]){6}, 1);
+    vr_weights_close(file);
     file = open_good(DATA "model.safetensors.index.json");
     assert_int_equal(vr_weights_count(file), 2);
     check_floats(file, "x", xy, 2);
@@ -247,6 +255,7 @@ static const refusal refusals[] = {
     {"crc.pth", VRWKV_ERR_FORMAT, "checksum of member 'p/data.pkl'"},
     {"legacy.pth", VRWKV_ERR_UNSUPPORTED, "save it again"},
     {"tar.pth", VRWKV_ERR_UNSUPPORTED, "save it again"},
+    {"bare.pth", VRWKV_ERR_UNSUPPORTED, "bare pickle"},
     {"text.pth", VRWKV_ERR_FORMAT, "no end record"},
     {"make.py", VRWKV_ERR_FORMAT, "is no .pth, .safetensors, .gguf or rwkv.cpp file"},
     {"truncated.safetensors", VRWKV_ERR_FORMAT, "tensor 'scalar' lies at bytes"},

@@ -227,6 +227,55 @@ static void test_adaptive_pool(bench *b, const vr_kernels *kernels) {
     }
 }
 
+/* Keys' cubic with a = -0.5, as powers. */
+static double keys(double x) {
+    x = fabs(x);
+    return x < 1 ? 1.5 * x * x * x - 2.5 * x * x + 1 : x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0;
+}
+
+/* The weight of input x for output i, over all inputs of the axis. */
+static double cubic_weight(int64_t x, int64_t i, int64_t in, int64_t out) {
+    double scale = (double)in / (double)out, widen = fmax(scale, 1), sum = 0;
+    for (int64_t k = 0; k < in; k++) sum += keys(((double)k + 0.5 - ((double)i + 0.5) * scale) / widen);
+    return keys(((double)x + 0.5 - ((double)i + 0.5) * scale) / widen) / sum;
+}
+
+static void check_resample_grid(bench *b, vr_grid from, vr_grid to, int64_t prefix) {
+    int64_t C = 5;
+    vr_tensor *x = random2(b, prefix + from.height * from.width, C, 1), *y = vr_resample_grid(&b->run, x, prefix, from, to);
+    CHECK(has_shape(y, prefix + to.height * to.width, C), "%s", b->err.message);
+    if (prefix && y) CHECK(same(vr_rows(&b->run, y, 0, prefix), vr_rows(&b->run, x, 0, prefix)), "the first rows are left alone");
+    for (int64_t t = 0; y && t < to.height * to.width; t++)
+        for (int64_t c = 0; c < C; c++) {
+            double sum = 0;
+            for (int64_t p = 0; p < from.height * from.width; p++)
+                sum += cubic_weight(p / from.width, t / to.width, from.height, to.height) *
+                       cubic_weight(p % from.width, t % to.width, from.width, to.width) * at(x)[(prefix + p) * C + c];
+            near(b, "resample_grid", at(y)[(prefix + t) * C + c], sum, 1e-6);
+        }
+}
+
+static void test_resample(bench *b, const vr_kernels *kernels) {
+    static const vr_grid grids[] = {{1, 1}, {3, 5}, {7, 4}, {9, 9}};
+    for (size_t i = 0; i < VR_COUNT(grids); i++)
+        for (size_t k = 0; k < VR_COUNT(grids); k++) {
+            use(b, kernels, 2);
+            check_resample_grid(b, grids[i], grids[k], (int64_t)(i + k) % 3);
+        }
+    for (int64_t in = 1; in <= 11; in += 2)
+        for (int64_t out = 1; out <= 13; out += 3) {
+            use(b, kernels, 2);
+            vr_tensor *x = random2(b, in, 3, 1), *y = vr_resample_rows(&b->run, x, out);
+            CHECK(has_shape(y, out, 3), "%s", b->err.message);
+            for (int64_t i = 0; y && i < 3 * out; i++) {
+                double place = ((double)(i / 3) + 0.5) * (double)in / (double)out - 0.5, sum = 0;
+                place = fmin(fmax(place, 0), (double)in - 1);
+                for (int64_t p = 0; p < in; p++) sum += fmax(0, 1 - fabs(place - (double)p)) * at(x)[p * 3 + i % 3];
+                near(b, "resample_rows", at(y)[i], sum, 1e-6);
+            }
+        }
+}
+
 static void test_concat_columns(bench *b, const vr_kernels *kernels) {
     use(b, kernels, 2);
     const vr_tensor *parts[] = {random2(b, 7, 3, 1), random2(b, 7, 11, 1), random2(b, 7, 1, 1)};
@@ -277,6 +326,9 @@ static void test_failures(bench *b, const vr_kernels *kernels) {
     expect_failure(b, vr_conv3x3(run, &x, (vr_grid){3, 4}, &w), VRWKV_ERR_SHAPE, "conv3x3: w is f32 [5, 8, 3, 2], expected [outputs, 8, 3, 3]");
     expect_failure(b, vr_adaptive_pool(run, &x, (vr_grid){3, 4}, (vr_grid){0, 1}), VRWKV_ERR_ARGUMENT, "adaptive_pool: to 0 x 1 cells");
     expect_failure(b, vr_adaptive_pool(run, &x, (vr_grid){-3, -4}, (vr_grid){1, 1}), VRWKV_ERR_SHAPE, "a grid of -3 x -4");
+    expect_failure(b, vr_resample_grid(run, &x, 1, (vr_grid){3, 4}, (vr_grid){2, 2}), VRWKV_ERR_SHAPE, "resample_grid: x has 11 rows, expected those of a grid of 3 x 4");
+    expect_failure(b, vr_resample_grid(run, &x, 0, (vr_grid){3, 4}, (vr_grid){2, 0}), VRWKV_ERR_ARGUMENT, "resample_grid: to 2 x 0 cells");
+    expect_failure(b, vr_resample_rows(run, &x, 0), VRWKV_ERR_ARGUMENT, "resample_rows: 12 rows to 0");
     expect_failure(b, vr_concat_columns(run, uneven, 2), VRWKV_ERR_SHAPE, "concat_columns: part 1 has 11 rows, expected 12");
     expect_failure(b, vr_attention_2d(run, &x, &x, &x, 2, 1, (vr_grid){5, 3}, &rel, &rel), VRWKV_ERR_SHAPE, "attention_2d: 12 rows, expected a multiple of windows of 5 x 3");
     expect_failure(b, vr_attention_2d(run, &x, &x, &x, 2, 1, (vr_grid){3, 2}, &rel, &short_rel), VRWKV_ERR_SHAPE, "attention_2d: rel_w is [4, 4], expected [3, 4] for a side of 2");
@@ -287,7 +339,7 @@ static void test_failures(bench *b, const vr_kernels *kernels) {
 int main(void) {
     static void (*const tests[])(bench *, const vr_kernels *) = {
         test_attention_2d, test_attention_memory, test_windows, test_pixel_unshuffle, test_conv3x3, test_adaptive_pool,
-        test_concat_columns, test_patch_embed, test_failures};
+        test_resample, test_concat_columns, test_patch_embed, test_failures};
     bench b = {.rng = {20240611}};
     CHECK(vr_arena_open(&b.arena, (size_t)1 << 30, &b.err) == VRWKV_OK, "%s", b.err.message);
     for (int i = 0; i < 3; i++) CHECK(vr_pool_open(&b.pools[i], i + 1, &b.err) == VRWKV_OK, "%s", b.err.message);

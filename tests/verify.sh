@@ -1,6 +1,6 @@
 #!/bin/bash
 # Reference cases through the program, on every kernel set that this machine has: the cases of the
-# repository and, where VRWKV_ORACLES names a folder, all of its v6, preprocess and list files.
+# repository and, where VRWKV_ORACLES names a folder, all of its v5, v6, v7 and preprocess.
 # Then that `verify` can fail: a value, a NaN, an id, a weight that is not the expected one.
 # Usage: tests/verify.sh BUILD_DIR
 set -u
@@ -31,8 +31,7 @@ expect() { # STATUS TEXT COMMAND...: the exit status, and a line of the output t
 cases=(tests/data/cases tests/data/text tests/data/image)
 if [ -n "${VRWKV_ORACLES:-}" ]; then
     [ -d "$VRWKV_ORACLES/v6" ] || { say "verify: VRWKV_ORACLES has no folder v6"; exit 1; }
-    cases+=("$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/preprocess" "$VRWKV_ORACLES/v5/prompts.json"
-        "$VRWKV_ORACLES/v5/scan_orders.json")
+    cases+=("$VRWKV_ORACLES/v5" "$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/v7" "$VRWKV_ORACLES/preprocess")
 else
     say "note  VRWKV_ORACLES is not set: only the cases of the repository"
 fi
@@ -91,6 +90,20 @@ else
     say "FAIL  the copy names no weights to replace"
     failures=$((failures + 1))
 fi
+
+# A batch: a wrong value, another scan, no pictures.
+cp -r tests/data/cases/v5 "$work/v5"
+chmod -R u+w "$work/v5"
+rotation=$work/v5/g4-rotation-batch
+expect 0 "1 passed, 0 failed" "$program" verify "$rotation"
+sed -i 's/"scan": "rotation"/"scan": "unidirection"/' "$rotation/case.json"
+expect 1 "x.0" "$program" verify "$rotation"
+sed -i 's/"scan": "unidirection"/"scan": "rotation"/' "$rotation/case.json"
+size=$(stat -c %s "$rotation/expect.safetensors")
+printf '\000\000\040\101' | patch "$rotation/expect.safetensors" $((size - 4))
+expect 1 "  FAIL" "$program" verify "$rotation"
+rm "$rotation/expect.safetensors"
+expect 1 "not supported by this version" "$program" verify "$rotation"
 
 # ---- what is not run, and wrong usage ----
 

@@ -281,6 +281,9 @@ static vr_status pth_open(vr_weights *weights, vr_error *err) {
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
                        "'%s' is in PyTorch's old form (before 1.6); save it again with a newer torch: torch.save(torch.load(f), f)",
                        weights->path);
+    if (memchr("\x80(c", map->data[0], 3)) /* PROTO, MARK, GLOBAL: how pickles begin */
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is a bare pickle, expected the zip archive that torch.save writes since PyTorch 1.6",
+                       weights->path);
     VR_TRY(vr_zip_open(&l.zip, weights->path, map->data, map->size, err));
     vr_status status = open_zip(&l, err);
     vr_zip_close(&l.zip);

@@ -96,9 +96,26 @@ static vr_status index_names(vr_weights *weights, vr_error *err) {
     return VRWKV_OK;
 }
 
+/* Training tools put the name of their wrapper in front of every key: it is left away, where every key has it. */
+static void drop_wrappers(vr_weights *weights) {
+    static const char *const wrappers[] = {"module.", "_forward_module.", "_orig_mod."};
+    for (size_t w = 0; w < VR_COUNT(wrappers); w++) {
+        size_t n = strlen(wrappers[w]), with = 0;
+        while (with < weights->n_items && strncmp(item_name(weights->items, with), wrappers[w], n) == 0 &&
+               item_name(weights->items, with)[n])
+            with++;
+        if (with < weights->n_items) continue;
+        for (size_t i = 0; i < with; i++) {
+            char *name = (char *)weights->items[i].entry.name;
+            memmove(name, name + n, strlen(name + n) + 1);
+        }
+    }
+}
+
 static vr_status complete(vr_weights *weights, vr_weights **out, vr_error *err) {
     vr_status status = detect(weights, err);
     if (status == VRWKV_OK) status = weights->format->open(weights, err);
+    if (status == VRWKV_OK && weights->format->kind != VR_FILE_GGUF) drop_wrappers(weights);
     if (status == VRWKV_OK) status = index_names(weights, err);
     if (status == VRWKV_OK)
         *out = weights;
@@ -334,6 +351,12 @@ vr_status vr_weights_read(const vr_weights *weights, const vr_entry *entry, void
         vr_map_forget(map, start, (size_t)(item->offset + done) + part - start);
     }
     return VRWKV_OK;
+}
+
+void vr_weights_forget(const vr_weights *weights, const vr_entry *entry) {
+    const vr_item *item = (const vr_item *)entry;
+    if (!item->strided && !item->deflated)
+        vr_map_forget(&weights->shards[item->shard].map, (size_t)item->offset, (size_t)entry->bytes);
 }
 
 vr_status vr_weights_lock(const vr_weights *weights, vr_error *err) {

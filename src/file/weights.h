@@ -13,7 +13,7 @@
 typedef struct vr_weights vr_weights;
 
 typedef struct vr_entry {
-    const char *name; /* UTF-8; the weights' */
+    const char *name; /* UTF-8, the weights'; without "module." and its like where all names begin so */
     vr_dtype dtype;
     int ndim;         /* outermost axis first in every format (GGUF stores them reversed) */
     int64_t shape[VR_MAX_DIMS];
@@ -40,6 +40,8 @@ const void *vr_weights_data(const vr_weights *weights, const vr_entry *entry);
  * deflated storage. Afterwards pages that were read are given back, so that walking a file of any
  * size stays small. */
 vr_status vr_weights_read(const vr_weights *weights, const vr_entry *entry, void *dst, vr_error *err);
+/* The mapped pages of a tensor that is not needed soon; they come back when it is read again. */
+void vr_weights_forget(const vr_weights *weights, const vr_entry *entry);
 /* mlock of the mapping. */
 vr_status vr_weights_lock(const vr_weights *weights, vr_error *err);
 

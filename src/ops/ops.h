@@ -52,7 +52,8 @@ vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const 
 /* Low-rank: y = act(x w1^T) w2^T with w1 [R,C], w2 [O,R]. Grouped, w1 [G*R,C], w2 [G,O,R] gives
  * y [G,T,O], where group g sees columns g*R.. of the middle. src: RWKV-6 time_maa_w1/w2, time_decay_w1/w2 */
 typedef enum vr_act {
-    VR_ACT_NONE, VR_ACT_TANH, VR_ACT_SIGMOID, VR_ACT_SILU, VR_ACT_RELU2, VR_ACT_QUICK_GELU, VR_ACT_GELU, VR_ACT_GELU_TANH, VR_ACT_DECAY
+    VR_ACT_NONE, VR_ACT_TANH, VR_ACT_SIGMOID, VR_ACT_SILU, VR_ACT_RELU2, VR_ACT_QUICK_GELU, VR_ACT_GELU, VR_ACT_GELU_TANH,
+    VR_ACT_DECAY
 } vr_act;
 vr_tensor *vr_lora(vr_run *run, const vr_tensor *x, const vr_tensor *w1, vr_act act, const vr_tensor *w2);
 /* y = act(x), elementwise. relu2: max(x,0)^2; quick_gelu: x*sigmoid(1.702x); gelu: erf form; decay, RWKV-7's:
@@ -81,9 +82,11 @@ vr_tensor *vr_wkv6(vr_run *run, const vr_tensor *r, const vr_tensor *k, const vr
  * [H,N(value),N(key)], read and updated, S the state before:
  * S'[i,j] = S[i,j]w[j] - (sum_l S[i,l]kk[l])kk[j]a[j] + v[i]k[j]; y[i] = sum_j S'[i,j]r[j]. */
 vr_tensor *vr_wkv7(vr_run *run, const vr_tensor *r, const vr_tensor *w, const vr_tensor *k, const vr_tensor *v,
-                   const vr_tensor *kk, const vr_tensor *a, int heads, const vr_span *spans, float *const *states, int n_spans);
+                   const vr_tensor *kk, const vr_tensor *a, int heads, const vr_span *spans, float *const *states,
+                   int n_spans);
 /* y + (sum_j r[j]k[j]u[j])v per head; u [H,N]. src: RWKV-7 r_k, what a row adds to its own output */
-vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const vr_tensor *k, const vr_tensor *v, const vr_tensor *u);
+vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const vr_tensor *k, const vr_tensor *v,
+                    const vr_tensor *u);
 /* Softmax attention without mask over all T rows: q,k,v [T,C] in H heads; q*scale first. */
 vr_tensor *vr_attention(vr_run *run, const vr_tensor *q, const vr_tensor *k, const vr_tensor *v, int heads, float scale);
 /* y[i] = x[order[i]] for the T rows; order is a permutation. */
@@ -122,4 +125,9 @@ vr_tensor *vr_avg_pool(vr_run *run, const vr_tensor *x, int side, int kernel, in
 /* Cell i of n along an axis of `size` is the mean of floor(i*size/n) .. ceil((i+1)*size/n)-1; cells may
  * overlap. One axis alone: a grid of width 1. src: F.adaptive_avg_pool2d, adaptive_avg_pool1d */
 vr_tensor *vr_adaptive_pool(vr_run *run, const vr_tensor *x, vr_grid grid, vr_grid out);
+/* Another grid's table of positions: `prefix` rows as they are, then a grid resampled by the antialiased
+ * cubic with a = -0.5. src: F.interpolate(mode="bicubic", antialias=True) in timm resample_abs_pos_embed */
+vr_tensor *vr_resample_grid(vr_run *run, const vr_tensor *x, int64_t prefix, vr_grid from, vr_grid to);
+/* n rows between those of x, linearly, without antialias. src: F.interpolate(mode="linear") */
+vr_tensor *vr_resample_rows(vr_run *run, const vr_tensor *x, int64_t n);
 #endif

@@ -53,7 +53,8 @@ vr_tensor *vr_wkv6(vr_run *run, const vr_tensor *r, const vr_tensor *k, const vr
                    const vr_tensor *u, const vr_span *spans, float *const *states, int n_spans) {
     int64_t count;
     if (!r || !k || !v || !w || !u || !states || !vr_op_start(run)) return NULL;
-    if (!vr_op_is_rows(run, "wkv6", "r", r) || !vr_op_is_like(run, "wkv6", "k", k, r) || !vr_op_is_like(run, "wkv6", "v", v, r))
+    if (!vr_op_is_rows(run, "wkv6", "r", r) || !vr_op_is_like(run, "wkv6", "k", k, r) ||
+        !vr_op_is_like(run, "wkv6", "v", v, r))
         return NULL;
     int64_t T = r->shape[0], C = r->shape[1];
     bool static_decay = vr_shape_count(w->ndim, w->shape, &count) && count == C;
@@ -71,14 +72,17 @@ vr_tensor *vr_wkv6(vr_run *run, const vr_tensor *r, const vr_tensor *k, const vr
 
 static void step7(const wkv_job *job, int64_t at, int64_t h, float *state) {
     (void)h;
-    job->kernels->wkv7(job->y + at, state, job->r + at, job->w + at, job->k + at, job->v + at, job->kk + at, job->a + at, job->N);
+    job->kernels->wkv7(job->y + at, state, job->r + at, job->w + at, job->k + at, job->v + at, job->kk + at, job->a + at,
+                       job->N);
 }
 
 vr_tensor *vr_wkv7(vr_run *run, const vr_tensor *r, const vr_tensor *w, const vr_tensor *k, const vr_tensor *v,
-                   const vr_tensor *kk, const vr_tensor *a, int heads, const vr_span *spans, float *const *states, int n_spans) {
+                   const vr_tensor *kk, const vr_tensor *a, int heads, const vr_span *spans, float *const *states,
+                   int n_spans) {
     if (!r || !w || !k || !v || !kk || !a || !states || !vr_op_start(run)) return NULL;
-    if (!vr_op_is_rows(run, "wkv7", "r", r) || !vr_op_is_like(run, "wkv7", "w", w, r) || !vr_op_is_like(run, "wkv7", "k", k, r) ||
-        !vr_op_is_like(run, "wkv7", "v", v, r) || !vr_op_is_like(run, "wkv7", "kk", kk, r) || !vr_op_is_like(run, "wkv7", "a", a, r))
+    if (!vr_op_is_rows(run, "wkv7", "r", r) || !vr_op_is_like(run, "wkv7", "w", w, r) ||
+        !vr_op_is_like(run, "wkv7", "k", k, r) || !vr_op_is_like(run, "wkv7", "v", v, r) ||
+        !vr_op_is_like(run, "wkv7", "kk", kk, r) || !vr_op_is_like(run, "wkv7", "a", a, r))
         return NULL;
     int64_t T = r->shape[0], C = r->shape[1];
     if (heads < 1 || C % heads != 0)
@@ -113,10 +117,12 @@ static void bonus_row(void *data, int64_t t, int thread) {
     }
 }
 
-vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const vr_tensor *k, const vr_tensor *v, const vr_tensor *u) {
+vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const vr_tensor *k, const vr_tensor *v,
+                    const vr_tensor *u) {
     if (!y || !r || !k || !v || !u || !vr_op_start(run)) return NULL;
-    if (!vr_op_is_rows(run, "bonus", "y", y) || !vr_op_is_like(run, "bonus", "r", r, y) || !vr_op_is_like(run, "bonus", "k", k, y) ||
-        !vr_op_is_like(run, "bonus", "v", v, y) || !vr_op_is_rows(run, "bonus", "u", u) ||
+    if (!vr_op_is_rows(run, "bonus", "y", y) || !vr_op_is_like(run, "bonus", "r", r, y) ||
+        !vr_op_is_like(run, "bonus", "k", k, y) || !vr_op_is_like(run, "bonus", "v", v, y) ||
+        !vr_op_is_rows(run, "bonus", "u", u) ||
         !vr_op_is_vector(run, "bonus", "u", u, y->shape[1]))
         return NULL;
     vr_tensor *z = vr_new2(run, y->shape[0], y->shape[1]);

@@ -43,7 +43,8 @@ void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims
 
 const vr_state_part vr_rwkv_state[VR_RWKV_STATE_PARTS] = {{"att_shift", "D"}, {"ffn_shift", "D"}, {"wkv", "H,N,N"}};
 
-int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset, int64_t shape[VR_MAX_DIMS]) {
+int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset,
+                        int64_t shape[VR_MAX_DIMS]) {
     vr_dims letters = {{0}};
     int ndim = 0;
     int64_t count = 0;
@@ -58,7 +59,7 @@ int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int 
 }
 
 int64_t vr_rwkv_state_floats(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims) {
-    int64_t offset, count, shape[VR_MAX_DIMS];
+    int64_t offset, count = 0, shape[VR_MAX_DIMS];
     int ndim = vr_rwkv_state_shape(arch, dims, arch->n_state - 1, &offset, shape);
     vr_shape_count(ndim, shape, &count);
     return offset + count;
@@ -111,17 +112,19 @@ static int32_t *layer_order(vr_run *run, const vr_segment *segments, int n, int6
     return moved ? order : NULL;
 }
 
-/* Where all segments are samples of one batch and the scan rolls: from which row each row comes after a
- * block. NULL: none moves. */
-static int32_t *batch_order(vr_run *run, const vr_segment *segments, int n, int64_t T, const vr_scan *scan) {
-    int64_t count = segments[0].image_length;
+/* From which row each row of a batch comes after a block, where the scan rolls. NULL: none moves. */
+static int32_t *batch_order(vr_run *run, const vr_segment *samples, int n, int64_t T, const vr_scan *scan) {
+    int64_t count = samples[0].image_length;
     if (!scan->roll || n < 2 || count < 1) return NULL;
-    for (int s = 0; s < n; s++)
-        if (!segments[s].sample || segments[s].image_length != count) return NULL;
     int32_t *order = natural_order(run, T);
     int distance = scan->roll((int)count) % n;
     for (int s = 0; order && s < n; s++) {
-        const vr_segment *to = &segments[s], *from = &segments[(s - distance + n) % n];
+        const vr_segment *to = &samples[s], *from = &samples[(s - distance + n) % n];
+        if (to->image_length != count) {
+            run->status = vr_fail(run->err, VRWKV_ERR_SHAPE, "sample %d has %lld rows to scan, the first one %lld", s + 1,
+                                  (long long)to->image_length, (long long)count);
+            return NULL;
+        }
         for (int64_t k = 0; k < count; k++)
             order[to->rows.start + to->image_start + k] = (int32_t)(from->rows.start + from->image_start + k);
     }
@@ -138,8 +141,10 @@ static vr_tensor *unpermute(vr_run *run, const vr_tensor *x, const int32_t *orde
 
 /* ---- the pass ---- */
 
-/* One block, its rows in the scan's order: x and what layer 0 leaves for the others come and go in natural order. */
-static vr_tensor *scanned_block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, vr_pass *pass, const int32_t *order) {
+/* One block, its rows in the scan's order (NULL: natural): x and what layer 0 leaves for the others come
+ * and go in natural order. */
+static vr_tensor *scanned_block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, vr_pass *pass,
+                                const int32_t *order) {
     vr_tensor *kept = pass->value_first;
     if (order) x = vr_permute_rows(run, x, order);
     if (order && kept) pass->value_first = vr_permute_rows(run, kept, order);
@@ -158,15 +163,14 @@ static vr_tensor *keep(vr_tensor *place, const vr_tensor *x) {
     return place;
 }
 
-vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
-                           const vr_scan *scan, vr_watch_fn watch, void *user) {
-    if (!x) return NULL;
+/* roll: from which row each row comes after a block; NULL: none moves. */
+static vr_tensor *forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
+                          const vr_scan *scan, const int32_t *roll, vr_watch_fn watch, void *user) {
     int64_t T = x->shape[0], per_layer = vr_rwkv_state_floats(model->arch, &model->dims);
     vr_span *spans = scratch(run, n, sizeof *spans);
     vr_pass pass = {.spans = spans, .states = scratch(run, n, sizeof *pass.states), .n = n};
     vr_tensor *stream = vr_new2(run, T, x->shape[1]); /* the residual stream between the blocks */
     vr_tensor *first = model->arch->value_residual ? vr_new2(run, T, model->dims.dim_att) : NULL;
-    const int32_t *roll = batch_order(run, segments, n, T, scan);
     if (vr_run_status(run) != VRWKV_OK) return NULL;
     for (int s = 0; s < n; s++) spans[s] = segments[s].rows;
     if (watch) watch(user, "x.in", x);
@@ -187,6 +191,16 @@ vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, cons
         vr_arena_release(run->arena, mark);
     }
     return x;
+}
+
+vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
+                           const vr_scan *scan, vr_watch_fn watch, void *user) {
+    return x ? forward(run, model, x, segments, n, scan, NULL, watch, user) : NULL;
+}
+
+vr_tensor *vr_rwkv_forward_samples(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *samples, int n,
+                                   const vr_scan *scan, vr_watch_fn watch, void *user) {
+    return x ? forward(run, model, x, samples, n, scan, batch_order(run, samples, n, x->shape[0], scan), watch, user) : NULL;
 }
 
 vr_tensor *vr_rwkv_logits(vr_run *run, const vr_rwkv *model, const vr_tensor *x) {

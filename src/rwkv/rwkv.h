@@ -28,7 +28,6 @@ typedef struct vr_segment {
     vr_span rows;
     float *state;                      /* n_layer * vr_rwkv_state_floats floats; zeros at the start */
     int64_t image_start, image_length; /* rows of the segment that the scan permutes; length 0: none */
-    bool sample; /* of a batch whose samples a scan may mix; conversations that only decode together are none */
 } vr_segment;
 
 /* A named part of a layer's state; parts lie one after another. Shapes in letters, as those of rows. */
@@ -76,7 +75,8 @@ void vr_rwkv_letters(vr_dims *dims, const vr_rwkv_arch *arch, const vr_rwkv_dims
 extern const vr_state_part vr_rwkv_state[VR_RWKV_STATE_PARTS];
 int64_t vr_rwkv_state_floats(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims); /* of one layer */
 /* Shape of part `index`, how many sizes; *offset: where it begins in a layer's state. */
-int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset, int64_t shape[VR_MAX_DIMS]);
+int vr_rwkv_state_shape(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, int index, int64_t *offset,
+                        int64_t shape[VR_MAX_DIMS]);
 /* A layer's wkv [H,N,N] between the model's own order and [H, value, key], that of state tuning files and
  * reference cases; either way, out of place. */
 void vr_rwkv_turn_wkv(const vr_rwkv_arch *arch, const vr_rwkv_dims *dims, float *out, const float *in);
@@ -88,6 +88,10 @@ float **vr_pass_states(vr_run *run, const vr_pass *pass, int64_t offset);
  * result lives in the arena; x is left as it was. watch (may be NULL) sees "x.in", "x.0", ... */
 vr_tensor *vr_rwkv_forward(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *segments, int n,
                            const vr_scan *scan, vr_watch_fn watch, void *user);
+/* The same for the samples of a batch, as in training: a scan that rolls exchanges their pictures' rows.
+ * Conversations that are only read together never meet. */
+vr_tensor *vr_rwkv_forward_samples(vr_run *run, const vr_rwkv *model, vr_tensor *x, const vr_segment *samples, int n,
+                                   const vr_scan *scan, vr_watch_fn watch, void *user);
 /* logits [T,V] of rows of the residual stream: head(ln_out(x)). */
 vr_tensor *vr_rwkv_logits(vr_run *run, const vr_rwkv *model, const vr_tensor *x);
 #endif

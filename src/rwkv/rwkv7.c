@@ -66,7 +66,8 @@ static vr_tensor *share(vr_run *run, const vr_tensor *x, const vr_tensor *base, 
     return vr_activate(run, vr_add(run, vr_lora(run, x, w1, VR_ACT_NONE, w2), base), VR_ACT_SIGMOID);
 }
 
-static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, int layer, const layer7 *l, const vr_tensor *z, vr_pass *pass) {
+static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, int layer, const layer7 *l, const vr_tensor *z,
+                           vr_pass *pass) {
     int64_t C = model->dims.n_embd;
     int H = model->dims.dim_att / model->dims.head_size;
     vr_tensor *p = vr_token_shift(run, z, pass->spans, vr_pass_states(run, pass, 0), pass->n);

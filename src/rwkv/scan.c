@@ -1,5 +1,6 @@
 #include "rwkv/scan.h"
 
+#include <stdio.h>
 #include <string.h>
 
 int vr_scan_side(int64_t n) {
@@ -94,4 +95,12 @@ const vr_scan *vr_scan_find(const char *name) {
     for (size_t i = 0; i < VR_COUNT(scans); i++)
         if (strcmp(scans[i].name, name) == 0) return &scans[i];
     return NULL;
+}
+
+vr_status vr_scan_unknown(const char *name, vr_error *err) {
+    char names[160] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < VR_COUNT(scans) && n < sizeof names; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", scans[i].name);
+    return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown (there are: %s)", name, names);
 }

@@ -27,6 +27,7 @@ typedef struct vr_scan {
 
 const vr_scan *vr_scan_find(const char *name); /* NULL: unknown */
 const vr_scan *vr_scan_at(int index);          /* NULL at the end */
+vr_status vr_scan_unknown(const char *name, vr_error *err); /* fails, listing those that there are */
 /* Side of the square grid of n rows; 0 where n is no square. */
 int vr_scan_side(int64_t n);
 #endif

@@ -26,13 +26,13 @@ typedef struct runner_row {
 
 static const runner_row kinds[] = {
     {.kind = "infer", .run = vr_verify_infer},
+    {.kind = "infer-batch", .run = vr_verify_infer_batch},
+    {.kind = "text-state", .run = vr_verify_text_state},
+    {.kind = "tower", .run = vr_verify_tower},
+    {.kind = "resample", .run = vr_verify_resample},
     {.kind = "preprocess", .run = vr_verify_preprocess},
     {.kind = "data", .run = vr_verify_data},
     {.kind = "note", .reason = "a note: nothing to run", .harmless = true},
-    {.kind = "infer-batch", .reason = UNSUPPORTED},
-    {.kind = "text-state", .reason = UNSUPPORTED},
-    {.kind = "tower", .reason = UNSUPPORTED},
-    {.kind = "resample", .reason = UNSUPPORTED},
     {.kind = "train", .reason = UNSUPPORTED},
     {.kind = "train-dataset", .reason = UNSUPPORTED},
     {.kind = "score", .reason = UNSUPPORTED},

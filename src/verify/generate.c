@@ -135,9 +135,9 @@ static vr_status check_generated(vr_infer *in, const char *label, const json_t *
     vr_report_ids(in->verify, name, made->ids, made->n < limit ? made->n : limit, expected, n < limit ? n : limit);
     free(expected);
     snprintf(key, sizeof key, "%slogits", prefix);
-    VR_TRY(check_list(in, label, key, object, made->logits, made->n, limit, VR_BOUND_LOGITS, err));
+    VR_TRY(check_list(in, label, key, object, made->logits, made->n, limit, vr_case_bound(in->item, "logits"), err));
     snprintf(key, sizeof key, "%sprobs", prefix);
-    return check_list(in, label, key, object, made->probs, made->n, limit, VR_BOUND_PROBS, err);
+    return check_list(in, label, key, object, made->probs, made->n, limit, vr_case_bound(in->item, "probs"), err);
 }
 
 /* ---- the original's way ---- */

@@ -12,36 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* First part of a tensor's name -> bound (oracle READMEs, "Tolerances"). */
-static const struct {
-    const char *part;
-    double bound;
-} bounds[] = {{"tokens", 0}, {"pixels", 1e-5}, {"vision", 1e-4}, {"image", 2e-4}, {"x", 2e-4}, {"logits", VR_BOUND_LOGITS}};
-
-static size_t first_part(const char *name) { return strcspn(name, "."); }
-
-static double bound_of(const vr_entry *entry, const vr_array *expected) {
-    size_t n = first_part(entry->name);
-    if (entry->dtype == VR_F16) return VR_BOUND_HALF;
-    for (size_t i = 0; i < VR_COUNT(bounds); i++)
-        if (strlen(bounds[i].part) == n && strncmp(bounds[i].part, entry->name, n) == 0) return bounds[i].bound;
-    bool whole = entry->dtype != VR_F32 && entry->dtype != VR_F64 && entry->dtype != VR_BF16;
-    return whole ? 0 : VR_BOUND_DEFAULT * vr_array_largest(expected);
-}
-
 /* ---- traces ---- */
-
-void vr_trace_free(vr_trace *trace) {
-    for (size_t i = 0; i < trace->n; i++) vr_array_free(&trace->items[i].array);
-    free(trace->items);
-    *trace = (vr_trace){0};
-}
-
-const vr_array *vr_trace_find(const vr_trace *trace, const char *name) {
-    for (size_t i = 0; i < trace->n; i++)
-        if (strcmp(trace->items[i].name, name) == 0) return &trace->items[i].array;
-    return NULL;
-}
 
 static void collect(void *user, const char *name, int ndim, const int64_t *shape, const float *data) {
     vr_trace *trace = user;
@@ -137,7 +108,7 @@ static vr_status thin(const vr_infer *in, const char *name, vr_array *array, vr_
     char part[64];
     int64_t step[VR_MAX_DIMS] = {1, 1, 1, 1, 1};
     size_t n = strlen(name);
-    snprintf(part, sizeof part, "%.*s", (int)first_part(name), name);
+    snprintf(part, sizeof part, "%.*s", (int)strcspn(name, "."), name);
     const json_t *steps = json_object_get(json_object_get(in->item->json, "thinned"), part);
     if (!steps || (n > 5 && strcmp(name + n - 5, ".last") == 0)) return VRWKV_OK;
     for (size_t i = 0; i < json_array_size(steps) && i < VR_MAX_DIMS; i++)
@@ -170,7 +141,8 @@ static vr_status check_tensor(vr_infer *in, const vr_entry *entry, vr_error *err
     if (status != VRWKV_OK) return vr_fail(err, status, "%s: %s", entry->name, own.message);
     status = thin(in, entry->name, &found, err);
     if (status == VRWKV_OK) status = vr_array_load(&expected, in->item->expect, entry, err);
-    if (status == VRWKV_OK) vr_check_array(in->verify, entry->name, &found, &expected, bound_of(entry, &expected));
+    if (status == VRWKV_OK)
+        vr_check_array(in->verify, entry->name, &found, &expected, vr_case_bound_of(in->item, entry, &expected));
     vr_array_free(&found);
     vr_array_free(&expected);
     return status;

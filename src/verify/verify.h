@@ -1,6 +1,6 @@
 /* Reference cases: run what a case describes and compare with what it expects.
  *
- *   vr_verify_path -> walks folders (case.c) -> one runner per kind (infer.c, preprocess.c, lists.c)
+ *   vr_verify_path -> walks folders (case.c) -> one runner per kind (infer.c, tower.c, preprocess.c, lists.c, ...)
  *                  -> vr_check_* (report.c) -> on_check for each expected tensor or value
  *                  -> on_case at the end of each case
  *
@@ -12,10 +12,9 @@
 
 #include <jansson.h>
 
-/* Bounds of the cases (absolute; README of each part, "Tolerances"). */
-#define VR_BOUND_LOGITS 1e-3
-#define VR_BOUND_PROBS 1e-3
-#define VR_BOUND_HALF 2e-3      /* expected tensors stored as float16 */
+/* Bounds that hold in every part; those of the parts' READMEs are in trace.c. */
+#define VR_BOUND_TOWER 5e-5     /* activations and features of a tower alone, absolute */
+#define VR_BOUND_HALF 2e-3      /* expected tensors stored as float16, absolute */
 #define VR_BOUND_DEFAULT 1e-4   /* times the largest absolute value, where a README names none */
 #define VR_BOUND_SAME_STATE 5e-5 /* times the largest absolute logit: any way of reading one prompt */
 
@@ -65,6 +64,10 @@ typedef vr_status (*vr_run_fn)(vr_verify *verify, const vr_case *item, vr_error 
 
 vr_status vr_verify_infer(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_data(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_infer_batch(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_text_state(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_tower(vr_verify *verify, const vr_case *item, vr_error *err);
+vr_status vr_verify_resample(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_preprocess(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_tokenizer(vr_verify *verify, const vr_case *item, vr_error *err);
 vr_status vr_verify_prompts(vr_verify *verify, const vr_case *item, vr_error *err);
@@ -92,6 +95,11 @@ vr_status vr_array_list(vr_array *out, const json_t *list, const char *what, vr_
 /* Every step[i]-th element of each axis, from 0. */
 vr_status vr_array_thin(vr_array *array, const int64_t *step, vr_error *err);
 double vr_array_largest(const vr_array *array); /* absolute */
+
+/* The absolute bound of the case's version for a tensor or value whose name begins with `part`; negative:
+ * none is stated. Then that of an expected tensor, which is never negative. */
+double vr_case_bound(const vr_case *item, const char *part);
+double vr_case_bound_of(const vr_case *item, const vr_entry *entry, const vr_array *expected);
 
 /* Element by element, |found - expected| <= bound; NaN fails, other shapes fail. */
 void vr_check_array(vr_verify *verify, const char *name, const vr_array *found, const vr_array *expected, double bound);

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
-extern const vr_tower_arch vr_tower_clip; /* clip.c */
+extern const vr_tower_arch vr_tower_clip, vr_tower_dinov2, vr_tower_siglip, vr_tower_siglip_hf, vr_tower_sam;
 
-static const vr_tower_arch *const towers[] = {&vr_tower_clip};
+/* Features of several towers stand side by side in this order. */
+static const vr_tower_arch *const towers[] = {&vr_tower_clip, &vr_tower_dinov2, &vr_tower_siglip, &vr_tower_siglip_hf, &vr_tower_sam};
 
 const vr_tower_arch *vr_tower_arch_at(int index) { return (size_t)index < VR_COUNT(towers) ? towers[index] : NULL; }
 
@@ -15,22 +16,56 @@ const vr_tower_arch *vr_tower_arch_find(const char *type) {
     return NULL;
 }
 
-int vr_tower_side(const vr_tower_dims *dims) { return dims->patch_size ? dims->image_size / dims->patch_size : 0; }
-
-int vr_tower_width(const vr_tower_dims *dims) { return dims->hidden_size; }
+/* Patches of a row of the square picture. */
+static int patch_side(const vr_tower_dims *dims) { return dims->patch_size ? dims->image_size / dims->patch_size : 0; }
 
 void vr_tower_letters(vr_dims *dims, const vr_tower_dims *from) {
-    int64_t side = from->patch_size ? from->image_size / from->patch_size : 0;
     dims->size['C' - 'A'] = from->hidden_size;
     dims->size['M' - 'A'] = from->intermediate_size;
     dims->size['P' - 'A'] = from->patch_size;
-    dims->size['T' - 'A'] = side * side + 1;
+    dims->size['T' - 'A'] = from->positions;
+    dims->size['R' - 'A'] = from->prefix_tokens - 1;
+    dims->size['G' - 'A'] = patch_side(from);
+    dims->size['N' - 'A'] = from->num_attention_heads ? from->hidden_size / from->num_attention_heads : 0;
+    dims->size['O' - 'A'] = from->out_chans;
 }
 
-/* Side of the largest square grid in `patches` rows. */
-static int grid_side(int patches) {
+void vr_tower_defaults(vr_tower_dims *dims, const vr_tower_arch *arch) {
+    *dims = (vr_tower_dims){.positions = -1, .taken_block = -1, .resample = 3, .prefix_tokens = arch->prefix_tokens,
+                            .hidden_act = arch->hidden_act, .layer_norm_eps = arch->layer_norm_eps};
+}
+
+void vr_tower_complete(vr_tower_dims *dims, const vr_tower_arch *arch) {
+    int side = patch_side(dims);
+    if (dims->positions < 0 && side <= VR_MAX_PIXELS) dims->positions = side * side + (arch->has_class_row ? 1 : 0);
+    if (dims->taken_block < 0) dims->taken_block = dims->num_hidden_layers - 1 - arch->unused_blocks;
+}
+
+void vr_tower_set_side(vr_tower_dims *dims, int64_t side) {
+    dims->image_size = side * dims->patch_size <= VR_MAX_PIXELS ? (int)(side * dims->patch_size) : 0;
+}
+
+int vr_tower_side(const vr_tower_dims *dims) { return patch_side(dims) / (dims->down_sampler ? 2 : 1); }
+
+int vr_tower_width(const vr_tower_dims *dims) {
+    return dims->out_chans ? dims->out_chans * (dims->down_sampler ? 4 : 1) : dims->hidden_size;
+}
+
+double vr_tower_flops(const vr_tower_dims *dims) {
+    double side = patch_side(dims), P = dims->patch_size, C = dims->hidden_size, M = dims->intermediate_size, O = dims->out_chans;
+    double patches = side * side, T = patches + dims->prefix_tokens, sum = patches * (3 * P * P * C + C * O + 9 * O * O);
+    for (int i = 0; i <= dims->taken_block; i++) {
+        double window = !dims->window_size || dims->global_attn_indexes >> i & 1 ? 0 : dims->window_size;
+        double across = window ? (double)(((int)side + (int)window - 1) / (int)window) * window : 0;
+        double rows = window ? across * across : T, keys = window ? window * window : T;
+        sum += rows * (3 * C * C + 2 * keys * C) + T * (C * C + 2 * C * M);
+    }
+    return 2 * sum;
+}
+
+int vr_square_side(int n) {
     int side = 0;
-    while ((side + 1) * (side + 1) <= patches) side++;
+    while ((int64_t)(side + 1) * (side + 1) <= n) side++;
     return side;
 }
 
@@ -42,13 +77,13 @@ static int pooled_side(int side, int grid_size) {
 int vr_grid_rows(int patches, int grid_size) {
     if (grid_size < 0) return patches + 1;
     if (grid_size < 2) return grid_size + 1;
-    int side = pooled_side(grid_side(patches), grid_size);
+    int side = pooled_side(vr_square_side(patches), grid_size);
     return side ? side * side + 1 : 0;
 }
 
 vr_tensor *vr_grid_pool(vr_run *run, vr_tensor *features, int grid_size) {
     if (!features) return NULL;
-    int patches = (int)features->shape[0] - 1, side = grid_side(patches);
+    int patches = (int)features->shape[0] - 1, side = vr_square_side(patches);
     vr_tensor *class_row = vr_rows(run, features, 0, 1);
     vr_tensor *grid = vr_rows(run, features, 1, patches);
     if (grid_size == 0) return class_row;

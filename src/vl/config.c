@@ -4,6 +4,7 @@
 #include "base/memory.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,17 +13,19 @@
 
 struct vr_settings { json_t *root; };
 
-typedef enum { INT, FLOAT, TEXT } field_kind;
+typedef enum { INT, FLOAT, TEXT, FLAG, LAYERS } field_kind;
 
 typedef struct field {
     const char *key;
-    field_kind kind;
+    field_kind kind;     /* FLAG: int 0 or 1; LAYERS: list of layers, bits of a uint64_t */
     size_t offset, size; /* size: of a TEXT buffer */
     bool measured;       /* shapes tell it: a setting must agree */
+    bool sparse;         /* not written where it is 0: few towers have it */
 } field;
 
-#define INT_OF(key, type, member, measured) {key, INT, offsetof(type, member), 0, measured}
-#define TEXT_OF(key, member) {key, TEXT, offsetof(vr_config, member), sizeof((vr_config *)0)->member, false}
+#define INT_OF(key, type, member, measured) {key, INT, offsetof(type, member), 0, measured, false}
+#define TEXT_OF(key, member) {key, TEXT, offsetof(vr_config, member), sizeof((vr_config *)0)->member, false, false}
+#define SPARSE(key, kind, member, measured) {key, kind, offsetof(vr_tower_dims, member), 0, measured, true}
 static const field fields[] = {
     TEXT_OF("version", version),
     TEXT_OF("rwkv", rwkv),
@@ -38,8 +41,8 @@ static const field fields[] = {
     INT_OF("rank_value", vr_config, lm.rank_value, true),
     INT_OF("rank_gate", vr_config, lm.rank_gate, true),
     INT_OF("head_size_divisor", vr_config, head_size_divisor, false),
-    {"norm_eps", FLOAT, offsetof(vr_config, lm.norm_eps), 0, false},
-    {"group_norm_eps", FLOAT, offsetof(vr_config, lm.group_norm_eps), 0, false},
+    {"norm_eps", FLOAT, offsetof(vr_config, lm.norm_eps), 0, false, false},
+    {"group_norm_eps", FLOAT, offsetof(vr_config, lm.group_norm_eps), 0, false, false},
     INT_OF("ctx_len", vr_config, ctx_len, false),
     INT_OF("stop_token", vr_config, stop_token, false),
     INT_OF("pad_token", vr_config, pad_token, false),
@@ -51,19 +54,28 @@ static const field fields[] = {
     TEXT_OF("proj_type", proj_type),
 };
 static const field tower_fields[] = {
-    INT_OF("image_size", vr_tower_dims, image_size, true),
+    INT_OF("image_size", vr_tower_dims, image_size, false), /* describe.c compares it with the position table */
     INT_OF("patch_size", vr_tower_dims, patch_size, true),
     INT_OF("hidden_size", vr_tower_dims, hidden_size, true),
     INT_OF("num_hidden_layers", vr_tower_dims, num_hidden_layers, true),
     INT_OF("num_attention_heads", vr_tower_dims, num_attention_heads, false),
     INT_OF("intermediate_size", vr_tower_dims, intermediate_size, true),
-    {"layer_norm_eps", FLOAT, offsetof(vr_tower_dims, layer_norm_eps), 0, false},
+    INT_OF("prefix_tokens", vr_tower_dims, prefix_tokens, false),
+    INT_OF("taken_block", vr_tower_dims, taken_block, false),
+    INT_OF("resample", vr_tower_dims, resample, false),
+    {"layer_norm_eps", FLOAT, offsetof(vr_tower_dims, layer_norm_eps), 0, false, false},
+    SPARSE("positions", INT, positions, true),
+    SPARSE("window_size", INT, window_size, true),
+    SPARSE("global_attn_indexes", LAYERS, global_attn_indexes, true),
+    SPARSE("out_chans", INT, out_chans, true),
+    SPARSE("down_sampler", FLAG, down_sampler, false),
 };
 
 static const struct { const char *name; vr_act act; } acts[] = {
-    {"quick_gelu", VR_ACT_QUICK_GELU}, {"gelu", VR_ACT_GELU}, {"gelu_pytorch_tanh", VR_ACT_GELU_TANH}};
+    {"quick_gelu", VR_ACT_QUICK_GELU}, {"gelu", VR_ACT_GELU}, {"gelu_pytorch_tanh", VR_ACT_GELU_TANH},
+    {"gelu (erf)", VR_ACT_GELU}}; /* the first name of a function is the one that is written */
 
-bool vr_act_parse(const char *name, vr_act *act) {
+static bool parse_act(const char *name, vr_act *act) {
     for (size_t i = 0; i < VR_COUNT(acts); i++)
         if (strcmp(acts[i].name, name) == 0) {
             *act = acts[i].act;
@@ -115,7 +127,8 @@ vr_status vr_settings_put(vr_settings **settings, const char *key, const char *v
     if (found && found->kind != TEXT) {
         char *end;
         double number = strtod(value, &end);
-        if (end == value || *end) return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s: found '%s', expected a number", key, value);
+        if (end == value || *end || !(fabs(number) < 1e9) || (found->kind == INT && number != floor(number)))
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s: found '%s', expected a %snumber", key, value, found->kind == INT ? "whole " : "");
         json = found->kind == INT ? json_integer((json_int_t)number) : json_real(number);
     } else {
         json = json_string(value);
@@ -133,6 +146,22 @@ void vr_settings_free(vr_settings *settings) {
 
 json_t *vr_settings_root(const vr_settings *settings) { return settings ? settings->root : NULL; }
 
+static vr_status apply_layers(const field *f, void *at, const json_t *list, vr_error *err) {
+    uint64_t old, bits = 0;
+    memcpy(&old, at, sizeof old);
+    if (!json_is_array(list)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: expected a list of layers", f->key);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        if (!json_is_integer(item) || json_integer_value(item) < 0 || json_integer_value(item) >= VR_SAM_MAX_LAYERS)
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: item %zu is no layer, expected 0 to %d", f->key, i, VR_SAM_MAX_LAYERS - 1);
+        bits |= (uint64_t)1 << json_integer_value(item);
+    }
+    if (f->measured && old && old != bits)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "setting %s names other layers than the checkpoint's shapes", f->key);
+    memcpy(at, &bits, sizeof bits);
+    return VRWKV_OK;
+}
+
 /* Takes one setting over; where the shapes have told the value, it must agree. */
 static vr_status apply_field(const field *f, void *base, const json_t *value, vr_error *err) {
     char *at = (char *)base + f->offset;
@@ -141,6 +170,13 @@ static vr_status apply_field(const field *f, void *base, const json_t *value, vr
         if (json_string_length(value) >= f->size)
             return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: '%s' is too long", f->key, json_string_value(value));
         memcpy(at, json_string_value(value), json_string_length(value) + 1);
+        return VRWKV_OK;
+    }
+    if (f->kind == LAYERS) return apply_layers(f, at, value, err);
+    if (f->kind == FLAG) {
+        int flag = json_is_true(value);
+        if (!json_is_boolean(value)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: expected true or false", f->key);
+        memcpy(at, &flag, sizeof flag);
         return VRWKV_OK;
     }
     if (!json_is_number(value)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: expected a number", f->key);
@@ -156,7 +192,7 @@ static vr_status apply_field(const field *f, void *base, const json_t *value, vr
     memcpy(&old, at, sizeof old);
     if (!json_is_integer(value) || wide < -1 || wide > (1 << 28) || (f->measured && wide < 1))
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: found %g, out of range", f->key, json_number_value(value));
-    if (f->measured && old && old != number)
+    if (f->measured && old > 0 && old != number)
         return vr_fail(err, VRWKV_ERR_SHAPE, "setting %s is %d, but the checkpoint's shapes say %d", f->key, number, old);
     memcpy(at, &number, sizeof number);
     return VRWKV_OK;
@@ -170,10 +206,39 @@ static vr_status apply_fields(const field *table, size_t n, void *base, const js
     return VRWKV_OK;
 }
 
+/* The MLP's width over the tower's: another way to say intermediate_size. */
+static vr_status apply_mlp_ratio(vr_tower_dims *dims, double ratio, vr_error *err) {
+    double width = ratio * dims->hidden_size;
+    if (!(width >= 1 && width < 1 << 28)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting mlp_ratio: found %g, out of range", ratio);
+    if (dims->intermediate_size > 0 && (int)width != dims->intermediate_size)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "setting mlp_ratio %g makes an MLP of %d, but it has %d", ratio, (int)width, dims->intermediate_size);
+    dims->intermediate_size = (int)width;
+    return VRWKV_OK;
+}
+
+/* Whether there is a position table: false stands for no positions. */
+static vr_status apply_use_abs_pos(vr_tower_dims *dims, bool use, vr_error *err) {
+    if (dims->positions >= 0 && use != (dims->positions > 0))
+        return vr_fail(err, VRWKV_ERR_SHAPE, "setting use_abs_pos is %s, but there is %s position table", use ? "true" : "false",
+                       dims->positions ? "a" : "no");
+    if (!use) dims->positions = 0;
+    return VRWKV_OK;
+}
+
+/* Settings that are no plain field. */
+static vr_status apply_tower_words(vr_tower_dims *dims, const json_t *tower, vr_error *err) {
+    const json_t *act = json_object_get(tower, "hidden_act"), *table = json_object_get(tower, "use_abs_pos");
+    const json_t *ratio = json_object_get(tower, "mlp_ratio");
+    if (json_is_string(act) && !parse_act(json_string_value(act), &dims->hidden_act))
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "hidden_act '%s' is unknown", json_string_value(act));
+    if (json_is_boolean(table)) VR_TRY(apply_use_abs_pos(dims, json_is_true(table), err));
+    return json_is_number(ratio) ? apply_mlp_ratio(dims, json_number_value(ratio), err) : VRWKV_OK;
+}
+
 static vr_status apply_tower(vr_config *config, int index, const json_t *tower, vr_error *err) {
     const char *type = json_string_value(json_object_get(tower, "type"));
-    const char *act = json_string_value(json_object_get(tower, "hidden_act"));
     const vr_tower_arch *arch = type ? vr_tower_arch_find(type) : NULL;
+    vr_error inner = {0};
     if (!arch) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %d: type '%s' is unknown", index + 1, type ? type : "?");
     if (index < config->n_towers && strcmp(config->tower_type[index], arch->type) != 0)
         return vr_fail(err, VRWKV_ERR_SHAPE, "tower %d: settings say '%s', the checkpoint holds '%s'", index + 1, type,
@@ -181,13 +246,11 @@ static vr_status apply_tower(vr_config *config, int index, const json_t *tower, 
     vr_tower_dims *dims = &config->towers[index];
     if (index >= config->n_towers) { /* a stored description may leave out what the type tells */
         snprintf(config->tower_type[index], sizeof config->tower_type[index], "%s", arch->type);
-        dims->layer_norm_eps = arch->layer_norm_eps;
-        vr_act_parse(arch->hidden_act, &dims->hidden_act);
+        vr_tower_defaults(dims, arch);
     }
-    VR_TRY(apply_fields(tower_fields, VR_COUNT(tower_fields), dims, tower, err));
-    if (act && !vr_act_parse(act, &dims->hidden_act))
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %d: hidden_act '%s' is unknown", index + 1, act);
-    return VRWKV_OK;
+    vr_status status = apply_fields(tower_fields, VR_COUNT(tower_fields), dims, tower, &inner);
+    if (status == VRWKV_OK) status = apply_tower_words(dims, tower, &inner);
+    return status == VRWKV_OK ? status : vr_fail(err, status, "tower %d: %s", index + 1, inner.message);
 }
 
 /* "--vit-heads 16" or one number per tower, "16,12". */
@@ -200,6 +263,7 @@ static vr_status apply_heads(vr_config *config, const char *list, vr_error *err)
         config->towers[i].num_attention_heads = (int)heads;
         list = *end ? end + 1 : end;
     }
+    if (*list) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vit_heads: '%s' is left over: one number per tower (%d)", list, config->n_towers);
     return VRWKV_OK;
 }
 
@@ -212,30 +276,39 @@ vr_status vr_config_apply(vr_config *config, const json_t *root, bool adds_tower
     if (!adds_towers && n && (int)n != config->n_towers)
         return vr_fail(err, VRWKV_ERR_SHAPE, "settings name %zu towers, the checkpoint holds %d", n, config->n_towers);
     for (size_t i = 0; i < n; i++) VR_TRY(apply_tower(config, (int)i, json_array_get(towers, i), err));
+    if (json_is_array(towers) && n == 0) config->n_towers = 0; /* the language model alone */
     if (adds_towers && n) config->n_towers = (int)n;
     if (json_is_string(heads)) VR_TRY(apply_heads(config, json_string_value(heads), err));
     return VRWKV_OK;
 }
 
+static json_t *layers_json(uint64_t bits) {
+    json_t *list = json_array();
+    for (int i = 0; i < VR_SAM_MAX_LAYERS; i++)
+        if (bits >> i & 1) json_array_append_new(list, json_integer(i));
+    return list;
+}
+
+static json_t *field_json(const field *f, const void *at) {
+    union { int integer; float number; uint64_t bits; } value = {0};
+    char digits[32];
+    if (f->kind == TEXT) return json_string(at);
+    memcpy(&value, at, f->kind == LAYERS ? sizeof value.bits : sizeof value.integer);
+    if (f->kind == INT) return json_integer(value.integer);
+    if (f->kind == FLAG) return json_boolean(value.integer);
+    if (f->kind == LAYERS) return layers_json(value.bits);
+    snprintf(digits, sizeof digits, "%.9g", (double)value.number); /* round-trips a float, reads well */
+    return json_real(strtod(digits, NULL));
+}
+
 static void write_fields(json_t *root, const field *table, size_t n, const void *base) {
+    static const char zeros[sizeof(uint64_t)];
     for (size_t i = 0; i < n; i++) {
         const char *at = (const char *)base + table[i].offset;
-        json_t *value = NULL;
-        int integer;
-        float number;
-        if (table[i].kind == TEXT) {
-            value = json_string(at);
-        } else if (table[i].kind == INT) {
-            memcpy(&integer, at, sizeof integer);
-            if (table[i].measured && !integer) continue; /* a size that this version has not */
-            value = json_integer(integer);
-        } else {
-            char digits[32];
-            memcpy(&number, at, sizeof number);
-            snprintf(digits, sizeof digits, "%.9g", (double)number); /* round-trips a float, reads well */
-            value = json_real(strtod(digits, NULL));
-        }
-        json_object_set_new(root, table[i].key, value);
+        size_t size = table[i].kind == LAYERS ? sizeof(uint64_t) : sizeof(int);
+        bool may_lack = table[i].sparse || (table[i].kind == INT && table[i].measured); /* a size that this version has not */
+        if (may_lack && memcmp(at, zeros, size) == 0) continue;
+        json_object_set_new(root, table[i].key, field_json(&table[i], at));
     }
 }
 
@@ -247,6 +320,7 @@ char *vr_config_json(const vr_config *config) {
         json_object_set_new(tower, "type", json_string(config->tower_type[i]));
         write_fields(tower, tower_fields, VR_COUNT(tower_fields), &config->towers[i]);
         json_object_set_new(tower, "hidden_act", json_string(act_name(config->towers[i].hidden_act)));
+        if (!config->towers[i].positions) json_object_set_new(tower, "use_abs_pos", json_false());
         json_array_append_new(towers, tower);
     }
     json_object_set_new(root, "towers", towers);

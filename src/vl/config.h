@@ -30,7 +30,8 @@ typedef struct vr_config {
 } vr_config;
 
 /* Settings from JSON by the keys of case.json (a whole case.json is fine); keys that do not describe
- * a model are ignored, null means unset. */
+ * a model are ignored, null means unset. An empty list of `towers` leaves out those of the checkpoint:
+ * the language model alone. */
 typedef struct vr_settings vr_settings;
 vr_status vr_settings_parse(vr_settings **out, const char *json, size_t n, vr_error *err);
 vr_status vr_settings_file(vr_settings **out, const char *path, vr_error *err);
@@ -42,6 +43,9 @@ void vr_settings_free(vr_settings *settings); /* NULL is fine */
  * else from keys and shapes; `settings` (may be NULL) win for what shapes cannot tell, and must agree
  * with the shapes where both speak. A checkpoint that fits nothing: which keys were missing. */
 vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err);
+/* The tower alone of files that may hold nothing else; its type is that of the only one of the settings'
+ * `towers`. n 0: the settings are complete. Nothing but the tower is described. */
+vr_status vr_config_describe_tower(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err);
 /* The description alone, from a complete JSON text. */
 vr_status vr_config_parse(vr_config *out, const char *json, size_t n, vr_error *err);
 /* JSON text, heap, the caller's; NULL when out of memory. */
@@ -53,7 +57,11 @@ bool vr_config_has_class_row(const vr_config *config);
 /* All parts of such a model, in the order of a model file; names and shapes only. Returns how many. */
 #define VR_MAX_PARTS (2 + 2 * VR_MAX_TOWERS + 1 + 2)
 int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]);
-/* Finds a row's tensor under its checkpoint key (with and without the part's prefix) or GGUF name. */
+/* Of one tower: its outer rows, its layers' rows. */
+#define VR_TOWER_PARTS 2
+int vr_config_tower_parts(const vr_config *config, int tower, vr_part parts[VR_TOWER_PARTS]);
+/* Finds a row's tensor under its checkpoint key (with the part's prefix, or what is left of it after any
+ * of its points) or GGUF name. */
 const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
                                vr_weights **file, bool *is_gguf);
 #endif

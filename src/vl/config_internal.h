@@ -8,5 +8,4 @@
 json_t *vr_settings_root(const vr_settings *settings); /* borrowed; NULL for NULL */
 /* Settings over a description; adds_towers: the JSON is a stored description, which is complete. */
 vr_status vr_config_apply(vr_config *config, const json_t *root, bool adds_towers, vr_error *err);
-bool vr_act_parse(const char *name, vr_act *act);
 #endif

@@ -52,7 +52,7 @@ void vrwkv_context_reset(vrwkv_context *context) {
     const vrwkv_model *model = context->model;
     memset(context->state, 0, (size_t)model->state_floats * sizeof(float));
     memset(context->counts, 0, (size_t)model->config.lm.n_vocab * sizeof(float));
-    context->has_logits = false;
+    context->has_logits = context->continued = false;
     context->length = 0;
     context->rng.state = context->sampling.seed;
 }
@@ -67,6 +67,7 @@ vrwkv_status vrwkv_copy(vrwkv_context *to, const vrwkv_context *from, vrwkv_erro
     to->padding = from->padding;
     to->no_blank_image = from->no_blank_image;
     to->has_logits = from->has_logits;
+    to->continued = from->continued;
     to->length = from->length;
     to->sampling = from->sampling;
     to->rng = from->rng;
@@ -240,7 +241,8 @@ vrwkv_status vrwkv_feed(vrwkv_context *context, const int32_t *ids, size_t n, vr
         n_images = 1;
     }
     __atomic_store_n(&context->cancelled, 0, __ATOMIC_RELAXED);
-    if (context->length == 0 && n && model->config.n_towers) {
+    bool empty = context->length == 0 && !context->continued;
+    if (empty && n && model->config.n_towers) {
         bool blank = places == 0 && model->config.rules->blank == VR_BLANK_ROWS && !context->no_blank_image;
         if (blank) VR_TRY(read_blank(context, err));
         VR_TRY(read_padding(context, vr_pieces_rows(model, ids, n, images, n_images), err));

@@ -123,6 +123,11 @@ static vr_status put_blocks(job *j, const vr_source *source, const void *data, v
     return status;
 }
 
+static vr_status tell(const job *j) {
+    if (!j->options->progress || !j->options->progress(j->options->user, "convert", j->done, j->total)) return VRWKV_OK;
+    return vr_fail(j->err, VRWKV_ERR_CANCELLED, "cancelled");
+}
+
 static vr_status put(job *j, const vr_part *part, const vr_row *row, int layer, const vr_source *source) {
     char name[2 * VR_NAME_SIZE];
     int64_t shape[VR_MAX_DIMS], from_shape[VR_MAX_DIMS];
@@ -147,10 +152,9 @@ static vr_status put(job *j, const vr_part *part, const vr_row *row, int layer, 
     if (status == VRWKV_OK) status = put_blocks(j, source, data, target_type(j, row, source), shape, ndim);
     free(copy);
     free(turned);
+    vr_weights_forget(source->file, source->entry); /* a checkpoint of any size passes through, and stays nowhere */
     j->done += source->entry->bytes;
-    if (status == VRWKV_OK && j->options->progress && j->options->progress(j->options->user, "convert", j->done, j->total))
-        status = vr_fail(j->err, VRWKV_ERR_CANCELLED, "cancelled");
-    return status;
+    return status == VRWKV_OK ? tell(j) : status;
 }
 
 static vr_status put_vocab(job *j, const vr_vocab *vocab) {
@@ -245,6 +249,7 @@ static vr_status run_job(job *j) {
     VR_TRY(vr_save_open(&j->save, options->out, j->err));
     VR_TRY(put_metadata(j));
     VR_TRY(walk(j, declare));
+    VR_TRY(tell(j));
     VR_TRY(walk(j, put));
     vr_save *save = j->save;
     j->save = NULL;

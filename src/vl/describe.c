@@ -9,18 +9,20 @@
 #define PROJ_PREFIX "proj."
 #define VTC_PREFIX "vtc."
 
+/* By the whole prefix, then by what is left of it after each of its points: "vit.vision_model.",
+ * "vision_model.", "". */
 static const vr_entry *find_key(vr_weights *const *files, int n, const char *prefix, const char *key, vr_weights **file) {
     char name[2 * VR_NAME_SIZE];
-    for (int with = 1; with >= 0; with--) {
-        snprintf(name, sizeof name, "%s%s", with ? prefix : "", key);
+    for (const char *left = prefix;; left = strchr(left, '.') + 1) {
+        snprintf(name, sizeof name, "%s%s", left, key);
         for (int i = 0; i < n; i++) {
             const vr_entry *entry = vr_weights_find(files[i], name);
             if (!entry) continue;
             if (file) *file = files[i];
             return entry;
         }
+        if (!*left) return NULL;
     }
-    return NULL;
 }
 
 const vr_entry *vr_config_find(vr_weights *const *files, int n, const vr_part *part, const vr_row *row, int layer,
@@ -94,8 +96,9 @@ static vr_status refuse_by_name(vr_weights *const *files, int n, vr_error *err) 
         const vr_entry *entry = find_key(files, n, LM_PREFIX, refused[i].key, NULL);
         if (!entry || (refused[i].without && find_key(files, n, LM_PREFIX, refused[i].without, NULL))) continue;
         if (refused[i].per_head && entry->ndim > 1 && entry->shape[1] > 1) continue;
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported ('%s' has shape %s%s%s%s)", vr_weights_path(files[0]),
-                       refused[i].name, entry->name, vr_shape_text(entry->ndim, entry->shape, text, sizeof text),
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is %s, which is not supported ('%s' has shape %s%s%s%s)",
+                       vr_weights_path(files[0]), refused[i].name, entry->name,
+                       vr_shape_text(entry->ndim, entry->shape, text, sizeof text),
                        refused[i].without ? ", there is no '" : "", refused[i].without ? refused[i].without : "",
                        refused[i].without ? "'" : "");
     }
@@ -121,19 +124,29 @@ static vr_status describe_language(vr_config *config, vr_weights *const *files, 
     return VRWKV_OK;
 }
 
+typedef struct checkpoint { /* of one tower, as vr_tower_arch.from_shapes asks for it */
+    vr_weights *const *files;
+    int n;
+    const char *prefix;
+} checkpoint;
+
+static int shape_of(const void *from, const char *key, int64_t shape[VR_MAX_DIMS]) {
+    const checkpoint *c = from;
+    const vr_entry *entry = find_key(c->files, c->n, c->prefix, key, NULL);
+    if (entry) memcpy(shape, entry->shape, sizeof entry->shape);
+    return entry ? entry->ndim : 0;
+}
+
 static vr_status describe_tower(vr_config *config, const vr_tower_arch *arch, vr_weights *const *files, int n, vr_error *err) {
     static const struct { int hidden, heads; } known[] = {{768, 12}, {1024, 16}, {1152, 16}, {1280, 16}};
     vr_tower_dims *dims = &config->towers[config->n_towers];
-    VR_TRY(measure(files, n, VIT_PREFIX, arch->measures, arch->n_measures, dims, err));
-    dims->num_hidden_layers = count_layers(files, n, VIT_PREFIX, arch->layer_key);
-    int side = vr_scan_side(dims->positions - (arch->has_class_row ? 1 : 0));
-    if (side == 0)
-        return vr_fail(err, VRWKV_ERR_SHAPE, "%s: %d positions make no square grid", arch->type, dims->positions);
-    dims->image_size = side * dims->patch_size;
-    dims->layer_norm_eps = arch->layer_norm_eps;
-    vr_act_parse(arch->hidden_act, &dims->hidden_act);
+    vr_tower_defaults(dims, arch);
+    VR_TRY(measure(files, n, arch->prefix, arch->measures, arch->n_measures, dims, err));
+    dims->num_hidden_layers = count_layers(files, n, arch->prefix, arch->layer_key);
     for (size_t i = 0; i < VR_COUNT(known); i++)
         if (known[i].hidden == dims->hidden_size) dims->num_attention_heads = known[i].heads;
+    if (dims->positions > 0) vr_tower_set_side(dims, vr_square_side(dims->positions - (arch->has_class_row ? 1 : 0)));
+    if (arch->from_shapes) arch->from_shapes(dims, shape_of, &(checkpoint){files, n, arch->prefix});
     snprintf(config->tower_type[config->n_towers++], sizeof config->tower_type[0], "%s", arch->type);
     return VRWKV_OK;
 }
@@ -198,6 +211,54 @@ static vr_status check_picture(const vr_config *config, vr_error *err) {
     return VRWKV_OK;
 }
 
+/* The position table fits the picture, or can be resampled to it. */
+static vr_status check_positions(const vr_tower_dims *t, const vr_tower_arch *arch, vr_error *err) {
+    int side = t->image_size / t->patch_size, cells = t->positions - (arch->has_class_row ? 1 : 0), table = vr_square_side(cells);
+    if (t->positions == 0 && arch->has_neck) return VRWKV_OK; /* relative positions are enough */
+    if (cells < 1 || table * table != cells)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: %d positions make no square grid", arch->type, t->positions);
+    if (table != side && !arch->any_grid)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: image_size %d makes a grid of %d x %d, its position table is %d x %d", arch->type,
+                       t->image_size, side, side, table, table);
+    return VRWKV_OK;
+}
+
+static vr_status check_neck(const vr_tower_dims *t, const vr_tower_arch *arch, vr_error *err) {
+    bool some = t->window_size || t->out_chans || t->down_sampler || t->global_attn_indexes;
+    if (some && !arch->has_neck)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: settings of windows or a neck, which this type does not have", arch->type);
+    if (t->window_size < 0 || t->window_size > 4096 || (t->window_size && t->num_hidden_layers > VR_SAM_MAX_LAYERS))
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %s: windows of %d in %d layers, expected at most 4096 in at most %d", arch->type,
+                       t->window_size, t->num_hidden_layers, VR_SAM_MAX_LAYERS);
+    if (t->num_hidden_layers < VR_SAM_MAX_LAYERS && t->global_attn_indexes >> t->num_hidden_layers)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: global_attn_indexes names layers beyond the %d", arch->type, t->num_hidden_layers);
+    if (t->down_sampler && t->image_size / t->patch_size % 2)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: a grid of %d x %d, but the down-sampler needs an even one", arch->type,
+                       t->image_size / t->patch_size, t->image_size / t->patch_size);
+    return VRWKV_OK;
+}
+
+/* Sizes that no shape has told, and what the forward pass relies on. */
+static vr_status check_tower(const vr_tower_dims *t, const vr_tower_arch *arch, vr_error *err) {
+    VR_TRY(check_measured(arch->measures, arch->n_measures, t, arch->type, err));
+    if (t->image_size < 1 || t->patch_size < 1 || t->image_size < t->patch_size || t->image_size > VR_MAX_PIXELS || t->num_hidden_layers < 1)
+        return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: image_size %d, patch_size %d, hidden_size %d, layers %d, intermediate_size %d cannot be",
+                       arch->type, t->image_size, t->patch_size, t->hidden_size, t->num_hidden_layers, t->intermediate_size);
+    if (t->num_attention_heads < 1 || t->hidden_size % t->num_attention_heads)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: %d attention heads for a width of %d; say how many with --vit-heads",
+                       arch->type, t->num_attention_heads, t->hidden_size);
+    if (t->taken_block < 0 || t->taken_block >= t->num_hidden_layers)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: taken_block %d, expected one of the %d layers", arch->type, t->taken_block,
+                       t->num_hidden_layers);
+    bool registers = arch->prefix_tokens && !arch->has_class_row; /* any number of them behind a class row */
+    if (registers ? t->prefix_tokens < 1 || t->prefix_tokens > 1 << 16 : t->prefix_tokens != arch->prefix_tokens)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "tower %s: prefix_tokens %d cannot be", arch->type, t->prefix_tokens);
+    if (t->resample != 2 && t->resample != 3)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "tower %s: resample %d, expected 2 (bilinear) or 3 (bicubic)", arch->type, t->resample);
+    VR_TRY(check_neck(t, arch, err));
+    return check_positions(t, arch, err);
+}
+
 /* Everything that the code relies on later, whatever the source. */
 static vr_status check(vr_config *config, vr_error *err) {
     const vr_rwkv_arch *arch = vr_rwkv_arch_find(config->rwkv);
@@ -211,21 +272,11 @@ static vr_status check(vr_config *config, vr_error *err) {
     if (lm->n_layer > 1) VR_TRY(check_measured(arch->later_measures, arch->n_later_measures, lm, arch->name, err));
     if (lm->dim_att % lm->head_size)
         return vr_fail(err, VRWKV_ERR_SHAPE, "dim_att %d is no multiple of head_size %d", lm->dim_att, lm->head_size);
-    if (!vr_scan_find(config->scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", config->scan);
+    if (!vr_scan_find(config->scan)) return vr_scan_unknown(config->scan, err);
     if (!vr_position_parse(config->image_position, &position))
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "image position '%s' is unknown (first, last, middle)", config->image_position);
     if (config->ctx_len < 1) return vr_fail(err, VRWKV_ERR_ARGUMENT, "ctx_len %d is too small", config->ctx_len);
-    for (int i = 0; i < config->n_towers; i++) {
-        const vr_tower_dims *t = &config->towers[i];
-        if (t->image_size < 1 || t->patch_size < 1 || t->image_size < t->patch_size || t->hidden_size < 1 ||
-            t->image_size > 16384 || t->num_hidden_layers < 1 || t->intermediate_size < 1)
-            return vr_fail(err, VRWKV_ERR_SHAPE, "tower %s: image_size %d, patch_size %d, hidden_size %d, layers %d, intermediate_size %d cannot be",
-                           config->tower_type[i], t->image_size, t->patch_size, t->hidden_size, t->num_hidden_layers, t->intermediate_size);
-        if (t->num_attention_heads < 1 || t->hidden_size % t->num_attention_heads)
-            return vr_fail(err, VRWKV_ERR_ARGUMENT,
-                           "tower %s: %d attention heads for a width of %d; say how many with --vit-heads",
-                           config->tower_type[i], t->num_attention_heads, t->hidden_size);
-    }
+    for (int i = 0; i < config->n_towers; i++) VR_TRY(check_tower(&config->towers[i], vr_tower_arch_find(config->tower_type[i]), err));
     if (config->n_towers) VR_TRY(check_picture(config, err));
     return VRWKV_OK;
 }
@@ -260,8 +311,11 @@ static vr_status choose_rules(vr_config *config, vr_error *err) {
 
 /* What follows from the rest, and the last look at all of it. */
 static vr_status complete(vr_config *config, vr_error *err) {
+    if (config->head_size_divisor < 1 || config->head_size_divisor > 256) /* its square times 1e-5 stays below 1 */
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "head_size_divisor is %d, expected 1 to 256", config->head_size_divisor);
     if (config->lm.group_norm_eps == 0)
         config->lm.group_norm_eps = 1e-5f * (float)(config->head_size_divisor * config->head_size_divisor);
+    for (int i = 0; i < config->n_towers; i++) vr_tower_complete(&config->towers[i], vr_tower_arch_find(config->tower_type[i]));
     VR_TRY(choose_rules(config, err));
     const vr_version *rules = config->rules;
     if (config->n_towers && !config->proj_type[0]) snprintf(config->proj_type, sizeof config->proj_type, "linear");
@@ -302,6 +356,34 @@ vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, co
     return VRWKV_OK;
 }
 
+vr_status vr_config_describe_tower(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err) {
+    vr_config config = {0};
+    const json_t *root = vr_settings_root(settings), *towers = json_object_get(root, "towers");
+    const char *type = json_string_value(json_object_get(json_array_get(towers, 0), "type"));
+    const vr_tower_arch *arch = type ? vr_tower_arch_find(type) : NULL;
+    if (json_array_size(towers) != 1 || !arch)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "a tower alone: found %zu towers, the first of type '%s', expected one of a known type",
+                       json_array_size(towers), type ? type : "?");
+    if (n) VR_TRY(describe_tower(&config, arch, files, n, err));
+    VR_TRY(vr_config_apply(&config, root, n == 0, err));
+    vr_tower_complete(&config.towers[0], arch);
+    VR_TRY(check_tower(&config.towers[0], arch, err));
+    *out = config;
+    return VRWKV_OK;
+}
+
+int vr_config_tower_parts(const vr_config *config, int tower, vr_part parts[VR_TOWER_PARTS]) {
+    const vr_tower_dims *dims = &config->towers[tower];
+    const vr_tower_arch *arch = vr_tower_arch_find(config->tower_type[tower]);
+    vr_part part = {.name = "vision", .prefix = arch->prefix, .gguf_prefix = arch->gguf_prefix};
+    vr_tower_letters(&part.dims, dims);
+    for (int i = 0; i < VR_TOWER_PARTS; i++) parts[i] = part;
+    parts[0].rows = arch->outer_rows, parts[0].n_rows = arch->n_outer_rows, parts[0].repeat = 1;
+    parts[1].rows = arch->layer_rows, parts[1].n_rows = arch->n_layer_rows, parts[1].repeat = dims->num_hidden_layers;
+    parts[1].stride = arch->layer_size, parts[1].at_layer = arch->at_layer, parts[1].from = dims;
+    return VR_TOWER_PARTS;
+}
+
 /* Parts in the order of a model file. */
 int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]) {
     const vr_rwkv_arch *arch = vr_rwkv_arch_find(config->rwkv);
@@ -314,16 +396,8 @@ int vr_config_parts(const vr_config *config, vr_part parts[VR_MAX_PARTS]) {
                            .repeat = config->lm.n_layer, .stride = arch->layer_size, .dims = lm};
     projector.size['D' - 'A'] = config->lm.n_embd;
     for (int i = 0; i < config->n_towers; i++) {
-        const vr_tower_arch *tower = vr_tower_arch_find(config->tower_type[i]);
-        vr_part part = {.name = "vision", .prefix = VIT_PREFIX, .gguf_prefix = "", .repeat = 1};
-        vr_tower_letters(&part.dims, &config->towers[i]);
-        part.rows = tower->outer_rows, part.n_rows = tower->n_outer_rows;
-        parts[n++] = part;
-        part.rows = tower->layer_rows, part.n_rows = tower->n_layer_rows;
-        part.repeat = config->towers[i].num_hidden_layers, part.stride = tower->layer_size;
-        part.at_layer = tower->at_layer, part.from = &config->towers[i];
-        parts[n++] = part;
-        projector.size['C' - 'A'] += config->towers[i].hidden_size;
+        n += vr_config_tower_parts(config, i, parts + n);
+        projector.size['C' - 'A'] += vr_tower_width(&config->towers[i]);
     }
     if (config->n_towers) {
         const vr_projector_arch *type = vr_projector_find(config->proj_type);

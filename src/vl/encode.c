@@ -93,16 +93,21 @@ static vr_tensor *pool(vr_run *run, const vrwkv_model *model, vr_tensor *x, int 
     return all;
 }
 
-vr_tensor *vr_encode_picture(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace, void *user) {
+vr_tensor *vr_encode_towers(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace, void *user) {
     const vr_config *config = &model->config;
-    const vr_version *rules = config->rules;
-    int side = vr_tower_side(&config->towers[0]), regions = picture->regions, tokens = config->num_token_per_image;
+    int side = vr_tower_side(&config->towers[0]);
     int64_t rows = (int64_t)side * side + (vr_config_has_class_row(config) ? 1 : 0);
-    emitter e = {trace, user, index, rules->cut != VR_CUT_NONE};
+    emitter e = {trace, user, index, config->rules->cut != VR_CUT_NONE};
     const vr_tensor *parts[VR_MAX_TOWERS];
     for (int t = 0; t < config->n_towers; t++)
         if (!(parts[t] = run_tower(run, model, t, picture, rows, &e))) return NULL;
-    vr_tensor *x = vr_concat_columns(run, parts, config->n_towers);
+    return vr_concat_columns(run, parts, config->n_towers);
+}
+
+vr_tensor *vr_project(vr_run *run, vrwkv_model *model, vr_tensor *x, int regions, int index, vrwkv_trace_fn trace, void *user) {
+    const vr_version *rules = model->config.rules;
+    int tokens = model->config.num_token_per_image;
+    emitter e = {trace, user, index, rules->cut != VR_CUT_NONE};
     x = x ? pool(run, model, x, regions) : NULL;
     x = model->projector.arch->forward(run, &model->projector, x);
     if (rules->rows == VR_ROWS_POOLED) {
@@ -115,6 +120,11 @@ vr_tensor *vr_encode_picture(vr_run *run, vrwkv_model *model, const vr_picture *
     emit_rows(&e, "compressed", 0, blocks);
     emit_rows(&e, "image", 0, x);
     return x;
+}
+
+vr_tensor *vr_encode_picture(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace, void *user) {
+    vr_tensor *features = vr_encode_towers(run, model, picture, index, trace, user);
+    return vr_project(run, model, features, picture->regions, index, trace, user);
 }
 
 /* ---- features ---- */

@@ -85,7 +85,7 @@ vrwkv_status vrwkv_ask(vrwkv_context *context, const char *question, vrwkv_featu
     if (!context || !question) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_ask: a null pointer was given");
     vr_prompt prompt = {0};
     VR_TRY(needs_vocab(context->model, err));
-    bool first = context->length == 0 && !context->no_blank_image;
+    bool first = context->length == 0 && !context->continued && !context->no_blank_image;
     VR_TRY(build_prompt(context->model, question, n_images, first, &prompt, err));
     vr_status status = vrwkv_feed(context, prompt.ids, prompt.n, images, n_images, err);
     vr_prompt_free(&prompt);

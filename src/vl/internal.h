@@ -2,6 +2,7 @@
 #ifndef VR_VL_INTERNAL_H
 #define VR_VL_INTERNAL_H
 #include "base/rng.h"
+#include "vl/load.h"
 #include "vl/model.h"
 
 #include <pthread.h>
@@ -22,8 +23,7 @@ struct vrwkv_model {
     char *config_json;
     vr_weights *files[2];
     int n_files;
-    void **owned; /* tensors that could not stay in the mapping */
-    size_t n_owned, owned_capacity;
+    vr_owned owned;
     vr_rwkv lm;
     vr_tower towers[VR_MAX_TOWERS];
     vr_projector projector;
@@ -52,6 +52,7 @@ struct vrwkv_context {
     vrwkv_manner manner;
     bool no_blank_image, has_logits;
     vrwkv_padding padding;
+    bool continued; /* a state was loaded: nothing is put in front of what is read first */
     uint64_t length;
     vrwkv_sampling sampling;
     vr_rng rng;
@@ -74,6 +75,11 @@ vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cance
  * `index` being the picture's number in names, -1 where it is the only one. */
 vr_tensor *vr_encode_picture(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace,
                              void *user);
+/* Its two halves: all towers' channels side by side, [regions * rows, channels]; and pooling, projector
+ * and compressor. */
+vr_tensor *vr_encode_towers(vr_run *run, vrwkv_model *model, const vr_picture *picture, int index, vrwkv_trace_fn trace, void *user);
+vr_tensor *vr_project(vr_run *run, vrwkv_model *model, vr_tensor *features, int regions, int index, vrwkv_trace_fn trace,
+                      void *user);
 /* An activation to a trace callback as it stands. */
 void vr_emit(vrwkv_trace_fn trace, void *user, const char *name, const vr_tensor *value);
 /* Rows as features of this model, the caller's. */
@@ -84,6 +90,11 @@ vr_status vr_zero_picture(vrwkv_model *model, vrwkv_features **out, vr_error *er
 int64_t vr_scanned_rows(const vrwkv_model *model, int64_t image_rows);
 /* Copies a picture's rows to where they enter the sequence, in the scan's input order. */
 vr_status vr_place_image(const vrwkv_model *model, const vr_scan *scan, float *to, const float *rows, int64_t n, vr_error *err);
+
+/* ---- tuned.c ---- */
+bool vr_state_is_tuned(const vr_weights *file);
+/* Makes `fresh` an empty conversation that begins with the file's states. */
+vr_status vr_state_load_tuned(vrwkv_context *fresh, const vr_weights *file, vr_error *err);
 
 /* ---- context.c ---- */
 /* As vrwkv_feed without the blank image or padding in front. */

@@ -61,52 +61,43 @@ void vr_transpose(void *out, const void *in, int ndim, const int64_t *shape, siz
                        (const char *)in + (size_t)((b * rows + r) * columns + c) * size, size);
 }
 
-void *vr_model_own(vrwkv_model *model, size_t bytes, vr_error *err) {
-    if (vr_grow(&model->owned, &model->owned_capacity, model->n_owned + 1, sizeof *model->owned, err) != VRWKV_OK) return NULL;
+void *vr_owned_get(vr_owned *owned, size_t bytes, vr_error *err) {
+    if (vr_grow(&owned->items, &owned->capacity, owned->n + 1, sizeof *owned->items, err) != VRWKV_OK) return NULL;
     void *data = NULL;
     if (posix_memalign(&data, 64, bytes + 64) != 0) {
         vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a tensor of %zu bytes", bytes);
         return NULL;
     }
-    model->owned[model->n_owned++] = data;
+    owned->items[owned->n++] = data;
     return data;
 }
 
-/* One tensor of the model: a view of the mapping where type and order allow, else a copy. */
-static vr_status load_row(vrwkv_model *model, const vr_part *part, const vr_row *row, int layer, vr_error *err) {
-    vr_tensor *tensor = vr_row_tensor(part, row, layer);
-    vr_source source;
+void vr_owned_free(vr_owned *owned) {
+    for (size_t i = 0; i < owned->n; i++) free(owned->items[i]);
+    free(owned->items);
+    *owned = (vr_owned){0};
+}
+
+/* A copy of the source's tensor in the model file's order and, widened, as f32. */
+static vr_status load_copy(vr_tensor *tensor, const vr_source *source, bool widen, vr_owned *owned, vr_error *err) {
     int64_t count;
-    VR_TRY(vr_row_find(model->files, model->n_files, part, row, layer, &source, err));
-    if (!source.entry) return VRWKV_OK;
-    vr_shape_count(source.ndim, source.shape, &count);
-    *tensor = (vr_tensor){.dtype = source.entry->dtype, .ndim = source.ndim};
-    memcpy(tensor->shape, source.shape, sizeof tensor->shape);
-    if (row->transform == VR_TRANSPOSED) vr_swap_axes(tensor->ndim, tensor->shape);
-    bool widen = (row->kind == VR_VEC && tensor->dtype != VR_F32) || tensor->dtype == VR_F64;
-    const void *mapped = vr_weights_data(source.file, source.entry);
-    model->info.parameters += (uint64_t)count;
-    model->info.weight_bytes += source.entry->bytes;
-    if (mapped && !source.transpose && !widen) {
-        tensor->data = (void *)mapped; /* read-only pages: nothing writes through it */
-        return VRWKV_OK;
-    }
-    void *data = vr_model_own(model, source.entry->bytes, err);
+    vr_shape_count(source->ndim, source->shape, &count);
+    void *data = vr_owned_get(owned, source->entry->bytes, err);
     if (!data) return VRWKV_ERR_MEMORY;
-    VR_TRY(vr_weights_read(source.file, source.entry, data, err));
-    if (source.transpose) {
-        void *turned = vr_model_own(model, source.entry->bytes, err);
+    VR_TRY(vr_weights_read(source->file, source->entry, data, err));
+    if (source->transpose) {
+        void *turned = vr_owned_get(owned, source->entry->bytes, err);
         if (!turned) return VRWKV_ERR_MEMORY;
         if (vr_dtype_of(tensor->dtype)->block != 1)
-            return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is quantised and cannot be transposed", source.entry->name);
-        vr_transpose(turned, data, source.ndim, source.shape, (size_t)vr_dtype_of(tensor->dtype)->bytes);
+            return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' is quantised and cannot be transposed", source->entry->name);
+        vr_transpose(turned, data, source->ndim, source->shape, (size_t)vr_dtype_of(tensor->dtype)->bytes);
         free(data);
-        model->owned[model->n_owned - 2] = model->owned[model->n_owned - 1];
-        model->n_owned--;
+        owned->items[owned->n - 2] = owned->items[owned->n - 1];
+        owned->n--;
         data = turned;
     }
     if (widen) {
-        float *wide = vr_model_own(model, (size_t)count * sizeof(float), err);
+        float *wide = vr_owned_get(owned, (size_t)count * sizeof(float), err);
         if (!wide) return VRWKV_ERR_MEMORY;
         vr_quant_of(tensor->dtype)->decode(wide, data, count);
         tensor->dtype = VR_F32;
@@ -114,6 +105,41 @@ static vr_status load_row(vrwkv_model *model, const vr_part *part, const vr_row 
     }
     tensor->data = data;
     return VRWKV_OK;
+}
+
+/* One tensor: a view of the mapping where type and order allow, else a copy. */
+static vr_status load_row(vr_tensor *tensor, const vr_row *row, const vr_source *source, vr_owned *owned, vr_error *err) {
+    *tensor = (vr_tensor){.dtype = source->entry->dtype, .ndim = source->ndim};
+    memcpy(tensor->shape, source->shape, sizeof tensor->shape);
+    if (row->transform == VR_TRANSPOSED) vr_swap_axes(tensor->ndim, tensor->shape);
+    bool widen = (row->kind == VR_VEC && tensor->dtype != VR_F32) || tensor->dtype == VR_F64;
+    const void *mapped = vr_weights_data(source->file, source->entry);
+    if (!mapped || source->transpose || widen) return load_copy(tensor, source, widen, owned, err);
+    tensor->data = (void *)mapped; /* read-only pages: nothing writes through it */
+    return VRWKV_OK;
+}
+
+vr_status vr_part_load(vr_weights *const *files, int n, const vr_part *part, vr_owned *owned, vrwkv_info *info, vr_error *err) {
+    for (int layer = 0; layer < part->repeat; layer++)
+        for (int r = 0; r < part->n_rows; r++) {
+            vr_source source;
+            int64_t count;
+            VR_TRY(vr_row_find(files, n, part, &part->rows[r], layer, &source, err));
+            if (!source.entry) continue;
+            VR_TRY(load_row(vr_row_tensor(part, &part->rows[r], layer), &part->rows[r], &source, owned, err));
+            vr_shape_count(source.ndim, source.shape, &count);
+            info->parameters += (uint64_t)count;
+            info->weight_bytes += source.entry->bytes;
+        }
+    return VRWKV_OK;
+}
+
+vr_status vr_tower_structs(vr_tower *tower, const vr_config *config, int index, vr_part parts[VR_TOWER_PARTS], vr_error *err) {
+    tower->arch = vr_tower_arch_find(config->tower_type[index]);
+    tower->dims = config->towers[index];
+    parts[0].weights = tower->outer = vr_alloc(1, tower->arch->outer_size);
+    parts[1].weights = tower->layers = vr_alloc((size_t)tower->dims.num_hidden_layers, tower->arch->layer_size);
+    return tower->outer && tower->layers ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
 }
 
 vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err) {
@@ -124,16 +150,8 @@ vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err) {
     if (!model->lm.layers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     parts[n++].weights = &model->lm;
     parts[n++].weights = model->lm.layers;
-    for (int i = 0; i < model->config.n_towers; i++) {
-        vr_tower *tower = &model->towers[i];
-        tower->arch = vr_tower_arch_find(model->config.tower_type[i]);
-        tower->dims = model->config.towers[i];
-        tower->outer = vr_alloc(1, tower->arch->outer_size);
-        tower->layers = vr_alloc((size_t)tower->dims.num_hidden_layers, tower->arch->layer_size);
-        if (!tower->outer || !tower->layers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-        parts[n++].weights = tower->outer;
-        parts[n++].weights = tower->layers;
-    }
+    for (int i = 0; i < model->config.n_towers; i++, n += VR_TOWER_PARTS)
+        VR_TRY(vr_tower_structs(&model->towers[i], &model->config, i, parts + n, err));
     if (model->config.n_towers) {
         model->projector.arch = vr_projector_find(model->config.proj_type);
         parts[n++].weights = &model->projector;
@@ -153,9 +171,7 @@ vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err) {
     vr_part parts[VR_MAX_PARTS];
     int n = vr_config_parts(&model->config, parts);
     VR_TRY(vr_model_structs(model, parts, err));
-    for (int p = 0; p < n; p++)
-        for (int layer = 0; layer < parts[p].repeat; layer++)
-            for (int r = 0; r < parts[p].n_rows; r++) VR_TRY(load_row(model, &parts[p], &parts[p].rows[r], layer, err));
+    for (int p = 0; p < n; p++) VR_TRY(vr_part_load(model->files, model->n_files, &parts[p], &model->owned, &model->info, err));
     return VRWKV_OK;
 }
 

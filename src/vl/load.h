@@ -20,10 +20,24 @@ void vr_swap_axes(int ndim, int64_t *shape);
 /* Exchanges the last two axes of elements of `size` bytes; shape is the input's, ndim >= 2. */
 void vr_transpose(void *out, const void *in, int ndim, const int64_t *shape, size_t size);
 
+/* Tensors that could not stay in a file's mapping. */
+typedef struct vr_owned {
+    void **items;
+    size_t n, capacity;
+} vr_owned;
+
+/* Memory that lives until vr_owned_free, 64-byte aligned; NULL with a message. */
+void *vr_owned_get(vr_owned *owned, size_t bytes, vr_error *err);
+void vr_owned_free(vr_owned *owned);
+
+/* Fills the tensors of a part's structs; adds to info's counts of parameters and bytes. */
+vr_status vr_part_load(vr_weights *const *files, int n, const vr_part *part, vr_owned *owned, vrwkv_info *info, vr_error *err);
+/* The same with random numbers, matrices stored as `type` where their rows fit it. */
+vr_status vr_part_random(const vr_part *part, vr_dtype type, vr_owned *owned, vrwkv_info *info, vr_error *err);
+/* Gives a tower and its parts their structs of tensors (the caller frees outer and layers). */
+vr_status vr_tower_structs(vr_tower *tower, const vr_config *config, int index, vr_part parts[VR_TOWER_PARTS], vr_error *err);
 /* Gives every part of vr_config_parts its structs of tensors. */
 vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err);
-/* Memory that lives as long as the model, 64-byte aligned; NULL with a message. */
-void *vr_model_own(vrwkv_model *model, size_t bytes, vr_error *err);
 vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err);
 vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_error *err);
 vr_status vr_model_load_vocab(vrwkv_model *model, vr_error *err);

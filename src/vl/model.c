@@ -75,7 +75,7 @@ static vr_status apply_options(vrwkv_model *model, vr_error *err) {
     vr_position position;
     const char *scan = model->options.scan, *place = model->options.image_position;
     if (scan) {
-        if (!vr_scan_find(scan)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", scan);
+        if (!vr_scan_find(scan)) return vr_scan_unknown(scan, err);
         snprintf(config->scan, sizeof config->scan, "%s", scan);
     }
     if (place) {
@@ -162,8 +162,7 @@ void vrwkv_model_close(vrwkv_model *model) {
         free(model->spare);
         model->spare = next;
     }
-    for (size_t i = 0; i < model->n_owned; i++) free(model->owned[i]);
-    free(model->owned);
+    vr_owned_free(&model->owned);
     free(model->lm.layers);
     free(model->vtc.layers);
     for (int i = 0; i < VR_MAX_TOWERS; i++) {

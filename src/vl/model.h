@@ -13,6 +13,8 @@ vr_status vr_model_open(const char *path, const vrwkv_model_options *options, co
 vr_status vr_model_random(const char *json, vr_dtype type, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err);
 const vr_config *vr_model_config(const vrwkv_model *model);
 const vr_vocab *vr_model_vocab(const vrwkv_model *model); /* NULL: the model has none */
+/* All layers' states one after another (rwkv.h), the context's. */
+const float *vr_context_state(const vrwkv_context *context);
 
 /* One picture as the towers want it: for each of them [regions, 3, S, S], heap. */
 typedef struct vr_picture {
@@ -43,6 +45,11 @@ typedef struct vr_original_input {
 
 /* Emits pixels, vision, image, x.in, x.0.., logits, all rows of each in one call, through `trace`. */
 vr_status vr_original_trace(vrwkv_model *model, const vr_original_input *input, vrwkv_trace_fn trace, void *user,
+                            vr_error *err);
+
+/* Samples of one picture each read together as in training, by the model's scan: emits image [B,n,C], x.in,
+ * x.0.. [B,T,C], logits [B,T,V]. A sample's own `scan` is not looked at. */
+vr_status vr_original_batch(vrwkv_model *model, const vr_original_input *inputs, size_t n, vrwkv_trace_fn trace, void *user,
                             vr_error *err);
 
 typedef struct vr_original_step {

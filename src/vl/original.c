@@ -127,7 +127,7 @@ static vr_status assemble(vr_run *run, vrwkv_model *model, const vr_original_inp
     bool blank = false;
     s->scan = input->scan ? vr_scan_find(input->scan) : model->scan;
     s->pads = input->padding != VRWKV_PAD_NONE;
-    if (!s->scan) return vr_fail(run->err, VRWKV_ERR_ARGUMENT, "scan '%s' is unknown", input->scan);
+    if (!s->scan) return vr_scan_unknown(input->scan, run->err);
     vr_status status = encode_all(run, model, input, t, &pictures, &blank);
     bool in_front = status == VRWKV_OK && blank;
     int64_t n = 0;

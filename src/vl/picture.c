@@ -34,7 +34,9 @@ static vr_status put_region(const vrwkv_model *model, const vr_image *image, int
     for (int t = 0; t < model->config.n_towers; t++) {
         const vr_tower_arch *arch = model->towers[t].arch;
         size_t size = (size_t)model->towers[t].dims.image_size;
-        vr_preprocess how = {.size = (int)size, .filter = VR_BICUBIC, .keep_aspect = arch->keep_aspect, .rescale_in_double = arch->keep_aspect};
+        vr_filter filter = model->towers[t].dims.resample == 2 ? VR_BILINEAR : VR_BICUBIC;
+        vr_preprocess how = {.size = (int)size, .filter = filter, .keep_aspect = arch->keep_aspect,
+                             .rescale_in_double = arch->rescale_in_double};
         memcpy(how.mean, arch->mean, sizeof how.mean);
         memcpy(how.std, arch->std, sizeof how.std);
         VR_TRY(vr_image_preprocess(out->pixels[t] + (size_t)region * 3 * size * size, image, &how, err));

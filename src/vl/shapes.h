@@ -7,6 +7,8 @@ typedef struct vr_shape {
     const char *config; /* JSON, complete */
 } vr_shape;
 
+/* Released towers alone: {"towers": [...]}; NULL at the end. */
+const vr_shape *vr_tower_shape_at(int index);
 const vr_shape *vr_shape_find(const char *name); /* NULL: unknown */
 const vr_shape *vr_shape_at(int index);          /* NULL at the end */
 #endif

@@ -76,6 +76,8 @@ vrwkv_status vrwkv_state_save(const vrwkv_context *context, const char *path, in
     return status;
 }
 
+const float *vr_context_state(const vrwkv_context *context) { return context->state; }
+
 static const char *meta_text(const vr_weights *file, const char *key) {
     const vr_meta *meta = vr_weights_meta(file, key);
     return meta && meta->type == VR_META_STRING ? meta->string : NULL;
@@ -105,7 +107,9 @@ static vr_status load_into(vrwkv_context *fresh, const vr_weights *file, vr_erro
     const char *length = meta_text(file, "vrwkv.length"), *rng = meta_text(file, "vrwkv.rng");
     int64_t layer = model->state_floats / model->config.lm.n_layer, vocab = model->config.lm.n_vocab;
     if (!format || !print || !length || !rng)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "'%s' is no saved conversation", vr_weights_path(file));
+        return vr_fail(err, VRWKV_ERR_FORMAT,
+                       "'%s' is neither a saved conversation (no metadata 'vrwkv.snapshot' with its fingerprint, length "
+                       "and rng) nor a state tuning file (no tensor 'blocks.0.att.time_state')", vr_weights_path(file));
     if (strcmp(format, FORMAT) != 0)
         return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "'%s' has snapshot format %s, this program reads " FORMAT, vr_weights_path(file), format);
     if (strcmp(print, model->info.fingerprint) != 0)
@@ -130,8 +134,12 @@ vrwkv_status vrwkv_state_load(vrwkv_context *context, const char *path, vrwkv_er
     vrwkv_context *fresh = NULL;
     VR_TRY(vrwkv_fork(context, &fresh, err));
     vr_status status = vr_weights_open(&file, path, NULL, err);
-    if (status == VRWKV_OK) status = load_into(fresh, file, err);
-    if (status == VRWKV_OK) status = vrwkv_copy(context, fresh, err);
+    if (status == VRWKV_OK)
+        status = vr_state_is_tuned(file) ? vr_state_load_tuned(fresh, file, err) : load_into(fresh, file, err);
+    if (status == VRWKV_OK) {
+        fresh->continued = true;
+        status = vrwkv_copy(context, fresh, err);
+    }
     vr_weights_close(file);
     vrwkv_context_free(fresh);
     return status;

@@ -44,7 +44,8 @@ static void wkv6(float *y, float *state, const float *r, const float *k, const f
         int64_t n = N - j < KEYS ? N - j : KEYS, i = 0;
         float *s = state + j * N;
         decays(decay, w + j, n);
-        for (; i + 4 * VF_LANES <= N; i += 4 * VF_LANES) wkv6_columns(y + i, s + i, r + j, k + j, v + i, decay, u + j, n, N, 4);
+        for (; i + 4 * VF_LANES <= N; i += 4 * VF_LANES)
+            wkv6_columns(y + i, s + i, r + j, k + j, v + i, decay, u + j, n, N, 4);
         for (; i + VF_LANES <= N; i += VF_LANES) wkv6_columns(y + i, s + i, r + j, k + j, v + i, decay, u + j, n, N, 1);
         for (; i < N; i++)
             for (int64_t l = 0; l < n; l++) {
@@ -58,8 +59,8 @@ static void wkv6(float *y, float *state, const float *r, const float *k, const f
 /* ---- wkv7: `rows` values at once, for each all keys, in two passes: what kk reads of the state is known
  * only at the end of the first ---- */
 
-INLINE void wkv7_rows(float *y, float *state, const float *r, const float *w, const float *k, const float *v, const float *kk,
-                      const float *a, int64_t N, const int rows) {
+INLINE void wkv7_rows(float *y, float *state, const float *r, const float *w, const float *k, const float *v,
+                      const float *kk, const float *a, int64_t N, const int rows) {
     vf sum[4] = {vf_set(0.0f), vf_set(0.0f), vf_set(0.0f), vf_set(0.0f)};
     float removed[4], read[4];
     int64_t j = 0;
@@ -73,7 +74,8 @@ INLINE void wkv7_rows(float *y, float *state, const float *r, const float *w, co
         sum[c] = vf_set(0.0f);
     }
     for (j = 0; j < whole; j += VF_LANES) {
-        vf keep = vf_load(w + j), key = vf_load(k + j), reader = vf_load(r + j), back = vf_mul(vf_load(kk + j), vf_load(a + j));
+        vf keep = vf_load(w + j), key = vf_load(k + j), reader = vf_load(r + j);
+        vf back = vf_mul(vf_load(kk + j), vf_load(a + j));
         UNROLL for (int c = 0; c < rows; c++) {
             vf s = vf_fma(vf_load(state + c * N + j), keep, vf_mul(vf_set(v[c]), key));
             s = vf_fnma(vf_set(removed[c]), back, s);

@@ -55,14 +55,18 @@ static const char *rows_at(const part *p, int64_t g, int64_t first) {
 
 static const float *bias_at(const part *p, int64_t first) { return p->m.bias ? p->m.bias + first : NULL; }
 
-static void multiply_f32(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *decoded) {
+static void multiply_numbers(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, const float *w) {
     const vr_matmul *m = &p->m;
-    const float *w = decoded ? decoded : (const float *)(const void *)rows_at(p, g, first);
     for (int64_t t = 0; t < m->T; t += p->t_block) {
         int64_t count = t + p->t_block <= m->T ? p->t_block : m->T - t;
         p->kernels->gemm(y + t * y_stride, y_stride, m->x + g * m->x_step + t * m->x_stride, m->x_stride, w, m->I,
                          bias_at(p, first), count, n, m->I);
     }
+}
+
+static void multiply_f32(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
+    (void)scratch;
+    multiply_numbers(p, g, first, n, y, y_stride, (const float *)(const void *)rows_at(p, g, first));
 }
 
 static void multiply_stored(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
@@ -76,7 +80,7 @@ static void multiply_decoded(const part *p, int64_t g, int64_t first, int64_t n,
     const vr_matmul *m = &p->m;
     for (int64_t o = 0; o < n; o++)
         vr_op_read_row(p->decode, m->type, m->w, g * m->O + first + o, m->I, scratch + o * m->I, scratch + p->rows * m->I);
-    multiply_f32(p, g, first, n, y, y_stride, scratch);
+    multiply_numbers(p, g, first, n, y, y_stride, scratch);
 }
 
 static void multiply_int8(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {

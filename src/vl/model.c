@@ -98,28 +98,33 @@ static vrwkv_model *new_model(const vrwkv_model_options *options, vr_error *err)
         return NULL;
     }
     if (options) model->options = *options;
+    const char *exact = getenv("VRWKV_EXACT");
+    if (exact && strcmp(exact, "1") == 0) model->options.exact = 1;
     if (!model->options.max_workspace_bytes) model->options.max_workspace_bytes = (uint64_t)16 << 30;
     pthread_mutex_init(&model->lock, NULL);
     return model;
 }
 
+/* What works on the weights, while they are loaded already. */
+static vr_status start(vrwkv_model *model, vr_error *err) {
+    model->kernels = vr_kernels_get(err);
+    return model->kernels ? vr_pool_open(&model->pool, model->options.threads, err) : VRWKV_ERR_UNSUPPORTED;
+}
+
 /* What comes after the weights; gives the model out, or closes it. */
-static vr_status finish(vrwkv_model *model, vr_status status, vrwkv_model **out, vr_error *err) {
-    if (status == VRWKV_OK) {
-        model->state_floats = model->lm.dims.n_layer * vr_rwkv_state_floats(model->lm.arch, &model->lm.dims);
-        fill_info(model);
-        status = vr_pool_open(&model->pool, model->options.threads, err);
-    }
-    if (status == VRWKV_OK)
-        *out = model;
-    else
+static vr_status finish(vrwkv_model *model, vr_status status, vrwkv_model **out) {
+    if (status != VRWKV_OK) {
         vrwkv_model_close(model);
-    return status;
+        return status;
+    }
+    model->state_floats = model->lm.dims.n_layer * vr_rwkv_state_floats(model->lm.arch, &model->lm.dims);
+    fill_info(model);
+    *out = model;
+    return VRWKV_OK;
 }
 
 static vr_status load(vrwkv_model *model, const char *path, const vr_settings *settings, vr_error *err) {
-    model->kernels = vr_kernels_get(err);
-    if (!model->kernels) return VRWKV_ERR_UNSUPPORTED;
+    VR_TRY(start(model, err));
     VR_TRY(open_files(model, path, err));
     VR_TRY(vr_config_describe(&model->config, model->files, model->n_files, settings, err));
     VR_TRY(apply_options(model, err));
@@ -132,12 +137,11 @@ vr_status vr_model_open(const char *path, const vrwkv_model_options *options, co
     if (!path || !out) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_model_open: path and out must be given");
     *out = NULL;
     vrwkv_model *model = new_model(options, err);
-    return model ? finish(model, load(model, path, settings, err), out, err) : VRWKV_ERR_MEMORY;
+    return model ? finish(model, load(model, path, settings, err), out) : VRWKV_ERR_MEMORY;
 }
 
 static vr_status make_random(vrwkv_model *model, const char *json, vr_dtype type, vr_error *err) {
-    model->kernels = vr_kernels_get(err);
-    if (!model->kernels) return VRWKV_ERR_UNSUPPORTED;
+    VR_TRY(start(model, err));
     VR_TRY(vr_config_parse(&model->config, json, strlen(json), err));
     VR_TRY(apply_options(model, err));
     return vr_model_random_weights(model, type, err);
@@ -146,7 +150,7 @@ static vr_status make_random(vrwkv_model *model, const char *json, vr_dtype type
 vr_status vr_model_random(const char *json, vr_dtype type, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err) {
     *out = NULL;
     vrwkv_model *model = new_model(options, err);
-    return model ? finish(model, make_random(model, json, type, err), out, err) : VRWKV_ERR_MEMORY;
+    return model ? finish(model, make_random(model, json, type, err), out) : VRWKV_ERR_MEMORY;
 }
 
 vrwkv_status vrwkv_model_open(const char *path, const vrwkv_model_options *options, vrwkv_model **out, vrwkv_error *err) {
@@ -210,5 +214,6 @@ void vr_workspace_put(vrwkv_model *model, vr_workspace *workspace) {
 }
 
 vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cancel, vr_error *err) {
-    return (vr_run){.arena = &workspace->arena, .pool = model->pool, .kernels = model->kernels, .err = err, .cancel = cancel};
+    return (vr_run){.arena = &workspace->arena, .pool = model->pool, .kernels = model->kernels, .err = err,
+                    .exact = model->options.exact != 0, .cancel = cancel};
 }

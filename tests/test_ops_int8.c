@@ -93,7 +93,7 @@ static float *awkward_rows(bench *b, int64_t n, int64_t I) {
 
 static void test_tile(bench *b, const vr_kernels *kernels) {
     const vr_kernels *truth = vr_kernels_find("generic");
-    for (int64_t n = 1; n <= VR_TILE; n++)
+    for (int64_t n = 1; n <= VR_TILE_ROWS; n++)
         for (int64_t I = 32; I <= 32 * 32; I += 32 * 31) {
             size_t size = (size_t)vr_tile_size(n, I);
             float *x = awkward_rows(b, n, I);
@@ -159,8 +159,8 @@ static void test_products(bench *b, const vr_kernels *kernels) {
     for (size_t k = 0; k < VR_COUNT(types); k++)
         for (int64_t blocks = 1; blocks <= 9; blocks += blocks < 3 ? 1 : 6)
             for (int64_t groups = 1; groups <= 5; groups++)
-                for (int64_t n = 1; n <= VR_TILE; n++) {
-                    int64_t I = blocks * vr_dtype_of(types[k])->block, O = groups * VR_GROUP;
+                for (int64_t n = 1; n <= VR_TILE_ROWS; n++) {
+                    int64_t I = blocks * vr_dtype_of(types[k])->block, O = groups * VR_PACKED_ROWS;
                     unsigned char *plain = random_blocks(b, types[k], O, I), *packed = packed_copy(types[k], plain, O, I);
                     vr_dtype type = vr_packed_type(types[k]);
                     unsigned char *tile = malloc((size_t)vr_tile_size(n, I));

@@ -20,10 +20,10 @@ enum {
     CACHE_BYTES = 1 << 17,  /* of packed weights that do */
     CHUNK_BYTES = 1 << 17,  /* of weights, read in one go from memory */
     CHUNK_LEAST = 1 << 14,
-    ROWS_MIN = VR_GROUP,    /* weight rows of a chunk: multiples of it */
+    ROWS_MIN = VR_PACKED_ROWS,    /* weight rows of a chunk: multiples of it */
     ROWS_MAX = 64,
     CHUNKS_PER_THREAD = 4,
-    HELPED_ROWS = VR_TILE,  /* of x, at most */
+    HELPED_ROWS = VR_TILE_ROWS,  /* of x, at most */
 };
 
 typedef struct part part;
@@ -86,10 +86,10 @@ static void multiply_decoded(const part *p, int64_t g, int64_t first, int64_t n,
 static void multiply_int8(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
     const vr_matmul *m = &p->m;
     (void)scratch;
-    for (int64_t t = 0; t < m->T; t += VR_TILE) {
-        int64_t count = t + VR_TILE <= m->T ? VR_TILE : m->T - t;
+    for (int64_t t = 0; t < m->T; t += VR_TILE_ROWS) {
+        int64_t count = t + VR_TILE_ROWS <= m->T ? VR_TILE_ROWS : m->T - t;
         const char *tile = (const char *)p->tiles + vr_tile_size(t, m->I);
-        p->kernels->packed[m->type](y + t * y_stride, y_stride, tile, count, rows_at(p, g, first), n / VR_GROUP,
+        p->kernels->packed[m->type](y + t * y_stride, y_stride, tile, count, rows_at(p, g, first), n / VR_PACKED_ROWS,
                                     bias_at(p, first), m->I);
     }
 }
@@ -139,7 +139,7 @@ typedef struct tiling { const part *p; char *tiles; } tiling;
 static void tile_chunk(void *data, int64_t chunk, int thread) {
     const tiling *tiles = data;
     const vr_matmul *m = &tiles->p->m;
-    int64_t t = chunk * VR_TILE, n = t + VR_TILE <= m->T ? VR_TILE : m->T - t;
+    int64_t t = chunk * VR_TILE_ROWS, n = t + VR_TILE_ROWS <= m->T ? VR_TILE_ROWS : m->T - t;
     (void)thread;
     tiles->p->kernels->tile(tiles->tiles + vr_tile_size(t, m->I), m->x + t * m->x_stride, m->x_stride, n, m->I);
 }
@@ -242,7 +242,7 @@ static bool run_plain(vr_run *run, job *j) {
             char *tiles = vr_op_memory(run, input_bytes(p), 1);
             if (!tiles) return false;
             tiling work = {p, tiles};
-            vr_pool_run(run->pool, tile_chunk, &work, (p->m.T + VR_TILE - 1) / VR_TILE);
+            vr_pool_run(run->pool, tile_chunk, &work, (p->m.T + VR_TILE_ROWS - 1) / VR_TILE_ROWS);
             p->tiles = tiles;
         } else if (p->multiply == multiply_decoded) {
             int64_t size = (p->rows + 1) * p->m.I; /* and a packed row on its way */

@@ -39,17 +39,17 @@ vr_dtype vr_plain_type(vr_dtype packed) {
 
 bool vr_can_pack(vr_dtype type, int ndim, const int64_t *shape) {
     const order *o = order_of(type);
-    return o && o->plain == type && ndim == 2 && shape[0] > 0 && shape[0] % VR_GROUP == 0 && shape[1] > 0 &&
+    return o && o->plain == type && ndim == 2 && shape[0] > 0 && shape[0] % VR_PACKED_ROWS == 0 && shape[1] > 0 &&
            shape[1] % vr_dtype_of(type)->block == 0;
 }
 
 /* One row's blocks, between the group they are packed in and where they lie one after another. */
 static void move_row(const order *o, unsigned char *plain, unsigned char *group, int row, int64_t blocks, bool pack) {
-    for (int64_t b = 0; b < blocks; b++, group += VR_GROUP * vr_dtype_of(o->plain)->bytes) {
+    for (int64_t b = 0; b < blocks; b++, group += VR_PACKED_ROWS * vr_dtype_of(o->plain)->bytes) {
         unsigned char *at = group;
         for (int p = 0; p < MAX_PARTS && o->parts[p].units; p++) {
             int bytes = o->parts[p].bytes;
-            for (int unit = 0; unit < o->parts[p].units; unit++, plain += bytes, at += VR_GROUP * bytes) {
+            for (int unit = 0; unit < o->parts[p].units; unit++, plain += bytes, at += VR_PACKED_ROWS * bytes) {
                 unsigned char *packed = at + row * bytes;
                 memcpy(pack ? packed : plain, pack ? plain : packed, (size_t)bytes);
             }
@@ -61,7 +61,7 @@ static void move(vr_dtype type, unsigned char *plain, unsigned char *packed, int
     const vr_dtype_info *info = vr_dtype_of(type);
     int64_t blocks = I / info->block, row_bytes = blocks * info->bytes;
     for (int64_t r = 0; r < rows; r++)
-        move_row(order_of(type), plain + r * row_bytes, packed + r / VR_GROUP * VR_GROUP * row_bytes, (int)(r % VR_GROUP), blocks, pack);
+        move_row(order_of(type), plain + r * row_bytes, packed + r / VR_PACKED_ROWS * VR_PACKED_ROWS * row_bytes, (int)(r % VR_PACKED_ROWS), blocks, pack);
 }
 
 void vr_pack(vr_dtype plain, void *packed, const void *rows_in, int64_t rows, int64_t I) {

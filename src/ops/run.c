@@ -157,7 +157,7 @@ vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type) {
 
 void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, float *out, void *scratch) {
     const vr_dtype_info *info = vr_dtype_of(type);
-    int64_t bytes = I / info->block * info->bytes, group = row / VR_GROUP * VR_GROUP;
+    int64_t bytes = I / info->block * info->bytes, group = row / VR_PACKED_ROWS * VR_PACKED_ROWS;
     const void *at = (const char *)w + row * bytes;
     if (vr_is_packed(type)) {
         vr_unpack_row(vr_plain_type(type), scratch, (const char *)w + group * bytes, (int)(row - group), I);

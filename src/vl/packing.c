@@ -22,7 +22,7 @@ static void pack_chunk(void *job, int64_t chunk, int thread) {
     int64_t end = (chunk + 1) * CHUNK_GROUPS < p->groups ? (chunk + 1) * CHUNK_GROUPS : p->groups;
     for (int64_t g = chunk * CHUNK_GROUPS; g < end; g++) {
         memcpy(plain, p->from + g * p->group_bytes, (size_t)p->group_bytes);
-        vr_pack(p->type, p->to + g * p->group_bytes, plain, VR_GROUP, p->I);
+        vr_pack(p->type, p->to + g * p->group_bytes, plain, VR_PACKED_ROWS, p->I);
     }
 }
 
@@ -36,7 +36,7 @@ static vr_status pack_tensor(vr_tensor *tensor, vr_owned *owned, vr_pool *pool, 
     uint64_t bytes;
     if (!tensor->data || !vr_can_pack(tensor->dtype, tensor->ndim, tensor->shape)) return VRWKV_OK;
     vr_shape_bytes(tensor->dtype, tensor->ndim, tensor->shape, &bytes);
-    packing p = {.type = tensor->dtype, .from = tensor->data, .groups = tensor->shape[0] / VR_GROUP, .I = tensor->shape[1]};
+    packing p = {.type = tensor->dtype, .from = tensor->data, .groups = tensor->shape[0] / VR_PACKED_ROWS, .I = tensor->shape[1]};
     p.group_bytes = (int64_t)bytes / p.groups;
     p.to = is_owned(owned, tensor->data) ? tensor->data : vr_owned_get(owned, (size_t)bytes, err);
     if (!p.to) return VRWKV_ERR_MEMORY;

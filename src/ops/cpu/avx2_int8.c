@@ -13,9 +13,11 @@
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_ALL UNROLL
 #define KEEP_LOOP _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL_ALL _Pragma("GCC unroll 16")
 #define KEEP_LOOP _Pragma("GCC unroll 1") /* unrolled, its sums no longer fit the registers */
 #endif
 
@@ -129,12 +131,12 @@ INLINE __m256i k_numbers(const byte *w, const int j, int64_t v, const int format
 
 /* ---- sums of one block: [group][row of the tile], 16 bits wide ---- */
 
-INLINE void clear(__m256i sum[2][VR_TILE], const int G, const int n) {
+INLINE void clear(__m256i sum[2][VR_TILE_ROWS], const int G, const int n) {
     UNROLL for (int g = 0; g < G; g++) UNROLL for (int t = 0; t < n; t++) sum[g][t] = _mm256_setzero_si256();
 }
 
 /* q: the tile's columns that belong to w. */
-INLINE void add_products(__m256i sum[2][VR_TILE], const __m256i w[2], const byte *q, const int G, const int n) {
+INLINE void add_products(__m256i sum[2][VR_TILE_ROWS], const __m256i w[2], const byte *q, const int G, const int n) {
     UNROLL for (int t = 0; t < n; t++) {
         __m256i x = spread_4(q + 4 * t);
         UNROLL for (int g = 0; g < G; g++) sum[g][t] = _mm256_add_epi16(sum[g][t], _mm256_maddubs_epi16(w[g], x));
@@ -142,7 +144,7 @@ INLINE void add_products(__m256i sum[2][VR_TILE], const __m256i w[2], const byte
 }
 
 /* w as it is stored, signed: |w| times x with w's sign. A pair fits 16 bits, two pairs do not. */
-INLINE void add_signed(__m256i sum[2][VR_TILE], const __m256i w[2], const byte *q, const int G, const int n) {
+INLINE void add_signed(__m256i sum[2][VR_TILE_ROWS], const __m256i w[2], const byte *q, const int G, const int n) {
     const __m256i one = _mm256_set1_epi16(1);
     __m256i size[2];
     UNROLL for (int g = 0; g < G; g++) size[g] = _mm256_abs_epi8(w[g]);
@@ -156,7 +158,7 @@ INLINE void add_signed(__m256i sum[2][VR_TILE], const __m256i w[2], const byte *
 }
 
 /* 2^shift taken off every number: that many times the sums of the tile's columns, at `sums`. */
-INLINE void take_off(__m256i sum[2][VR_TILE], const byte *sums, const int shift, const int G, const int n) {
+INLINE void take_off(__m256i sum[2][VR_TILE_ROWS], const byte *sums, const int shift, const int G, const int n) {
     UNROLL for (int t = 0; t < n; t++) {
         __m256i off = _mm256_slli_epi16(spread_4(sums + 4 * t), shift);
         UNROLL for (int g = 0; g < G; g++) sum[g][t] = _mm256_sub_epi16(sum[g][t], off);
@@ -175,9 +177,9 @@ INLINE void scale_sum(__m256 *acc, __m256i sum, __m256 d, const byte *block, con
     *acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, spread_f32(block + 4 * t)), *acc);
 }
 
-INLINE void block_q4_0(__m256 acc[2][VR_TILE], const byte *w, int64_t step, const byte *x, const int G, const int n) {
+INLINE void block_q4_0(__m256 acc[2][VR_TILE_ROWS], const byte *w, int64_t step, const byte *x, const int G, const int n) {
     const byte *q = x + vr_tile_q(n);
-    __m256i sum[2][VR_TILE];
+    __m256i sum[2][VR_TILE_ROWS];
     clear(sum, G, n);
     KEEP_LOOP for (int64_t v = 0; v < 4; v++) {
         __m256i low[2], high[2];
@@ -195,9 +197,9 @@ INLINE void block_q4_0(__m256 acc[2][VR_TILE], const byte *w, int64_t step, cons
     }
 }
 
-INLINE void block_q8_0(__m256 acc[2][VR_TILE], const byte *w, int64_t step, const byte *x, const int G, const int n) {
+INLINE void block_q8_0(__m256 acc[2][VR_TILE_ROWS], const byte *w, int64_t step, const byte *x, const int G, const int n) {
     const byte *q = x + vr_tile_q(n);
-    __m256i sum[2][VR_TILE];
+    __m256i sum[2][VR_TILE_ROWS];
     clear(sum, G, n);
     KEEP_LOOP for (int64_t v = 0; v < 8; v++) {
         __m256i numbers[2];
@@ -230,10 +232,10 @@ INLINE void k_scales(const byte *w, const int j, __m256i *scale, __m256i *min) {
 }
 
 /* Sub-block j of q4_k or q5_k. */
-INLINE void block_offset(__m256 acc[2][VR_TILE], const byte *w, int64_t step, const byte *x, const int j, const int G, const int n,
+INLINE void block_offset(__m256 acc[2][VR_TILE_ROWS], const byte *w, int64_t step, const byte *x, const int j, const int G, const int n,
                          const int format) {
     const byte *q = x + vr_tile_q(n);
-    __m256i sum[2][VR_TILE];
+    __m256i sum[2][VR_TILE_ROWS];
     clear(sum, G, n);
     KEEP_LOOP for (int64_t v = 0; v < 8; v++) {
         __m256i part[2];
@@ -257,11 +259,11 @@ INLINE void block_offset(__m256 acc[2][VR_TILE], const byte *w, int64_t step, co
 }
 
 /* Sub-blocks 2j and 2j+1 of q6_k. */
-INLINE void block_q6_k(__m256 acc[2][VR_TILE], const byte *w, int64_t step, const byte *x, const int j, const int G, const int n) {
+INLINE void block_q6_k(__m256 acc[2][VR_TILE_ROWS], const byte *w, int64_t step, const byte *x, const int j, const int G, const int n) {
     const byte *q = x + vr_tile_q(n);
-    __m256i dot[2][VR_TILE];
+    __m256i dot[2][VR_TILE_ROWS];
     UNROLL for (int half = 0; half < 2; half++) {
-        __m256i sum[2][VR_TILE];
+        __m256i sum[2][VR_TILE_ROWS];
         clear(sum, G, n);
         KEEP_LOOP for (int64_t v = 4 * half; v < 4 * half + 4; v++) {
             __m256i part[2];
@@ -298,7 +300,7 @@ typedef struct packed_args {
     int64_t y_stride, step, o_step, I; /* o_step: of y and bias between the groups */
 } packed_args;
 
-INLINE void store(const packed_args *a, __m256 acc[2][VR_TILE], const int G, const int n) {
+INLINE void store(const packed_args *a, __m256 acc[2][VR_TILE_ROWS], const int G, const int n) {
     UNROLL for (int g = 0; g < G; g++) UNROLL for (int t = 0; t < n; t++) {
         __m256 y = acc[g][t];
         if (a->bias) y = _mm256_add_ps(y, _mm256_loadu_ps(a->bias + g * a->o_step));
@@ -310,7 +312,7 @@ INLINE void product(const packed_args *a, const int G, const int n, const int fo
     const int64_t bytes = block_bytes(format), x_bytes = VR_TILE_BYTES * n, step = a->step;
     const bool super = format != VR_Q8_0_R8 && format != VR_Q4_0_R8;
     const byte *w = a->w, *x = a->tile, *end = x + vr_tile_size(n, a->I);
-    __m256 acc[2][VR_TILE];
+    __m256 acc[2][VR_TILE_ROWS];
     UNROLL for (int g = 0; g < G; g++) UNROLL for (int t = 0; t < n; t++) acc[g][t] = _mm256_setzero_ps();
     for (; x < end; w += bytes) {
         if (!super) {
@@ -335,7 +337,7 @@ INLINE void product(const packed_args *a, const int G, const int n, const int fo
 #define TILES(format)                                                                                                  \
     TILE(format, 1, 1) TILE(format, 1, 2) TILE(format, 1, 3) TILE(format, 1, 4)                                        \
     TILE(format, 2, 1) TILE(format, 2, 2) TILE(format, 2, 3) TILE(format, 2, 4)                                        \
-    static void (*const tiles_##format[2][VR_TILE])(const packed_args *) = {                                           \
+    static void (*const tiles_##format[2][VR_TILE_ROWS])(const packed_args *) = {                                           \
         {tile_##format##_1_1, tile_##format##_1_2, tile_##format##_1_3, tile_##format##_1_4},                          \
         {tile_##format##_2_1, tile_##format##_2_2, tile_##format##_2_3, tile_##format##_2_4}};
 TILES(Q8_0)
@@ -345,15 +347,15 @@ TILES(Q5_K)
 TILES(Q6_K)
 
 /* Groups in pairs, one of the first and one of the second half: two streams of weights, each without gaps. */
-INLINE void multiply(void (*const tiles[2][VR_TILE])(const packed_args *), const int format, float *y, int64_t y_stride,
+INLINE void multiply(void (*const tiles[2][VR_TILE_ROWS])(const packed_args *), const int format, float *y, int64_t y_stride,
                      const void *tile, int64_t n, const void *w, int64_t groups, const float *bias, int64_t I) {
     const int block = format == VR_Q8_0_R8 || format == VR_Q4_0_R8 ? 32 : 256;
     const int64_t group_bytes = I / block * block_bytes(format), half = groups / 2;
-    packed_args a = {.tile = tile, .y_stride = y_stride, .step = half * group_bytes, .o_step = half * VR_GROUP, .I = I};
+    packed_args a = {.tile = tile, .y_stride = y_stride, .step = half * group_bytes, .o_step = half * VR_PACKED_ROWS, .I = I};
     for (int64_t k = 0; k < half + groups % 2; k++) {
         int64_t group = k < half ? k : groups - 1;
-        a.y = y + group * VR_GROUP;
-        a.bias = bias ? bias + group * VR_GROUP : NULL;
+        a.y = y + group * VR_PACKED_ROWS;
+        a.bias = bias ? bias + group * VR_PACKED_ROWS : NULL;
         a.w = (const byte *)w + group * group_bytes;
         tiles[k < half][n - 1](&a);
     }
@@ -369,3 +371,19 @@ PRODUCT(q4_0, Q4_0)
 PRODUCT(q4_k, Q4_K)
 PRODUCT(q5_k, Q5_K)
 PRODUCT(q6_k, Q6_K)
+
+/* The products of any signed 8-bit numbers below 128: three instructions for 32. */
+double vr_avx2_peak_int8(int64_t rounds) {
+    enum { CHAINS = 10 };
+    __m256i sum[CHAINS], w = _mm256_set1_epi8(3), x = _mm256_set1_epi8(5), one = _mm256_set1_epi16(1);
+    volatile int kept;
+    UNROLL_ALL for (int c = 0; c < CHAINS; c++) sum[c] = _mm256_setzero_si256();
+    for (int64_t r = 0; r < rounds; r++)
+        UNROLL_ALL for (int c = 0; c < CHAINS; c++) {
+            __asm__ volatile("" : "+x"(w)); /* may have changed: the products are not all the same */
+            sum[c] = _mm256_add_epi32(sum[c], _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), one));
+        }
+    UNROLL_ALL for (int c = 0; c < CHAINS; c++) kept = _mm256_extract_epi32(sum[c], 0);
+    (void)kept;
+    return (double)rounds * CHAINS * 32;
+}

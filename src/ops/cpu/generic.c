@@ -111,6 +111,17 @@ static void wkv7(float *y, float *state, const float *r, const float *w, const f
     }
 }
 
+static double peak_f32(int64_t rounds) {
+    float x[LANES], sum[LANES] = {0};
+    volatile float kept;
+    for (int l = 0; l < LANES; l++) x[l] = (float)l;
+    for (int64_t r = 0; r < rounds; r++)
+        for (int l = 0; l < LANES; l++) sum[l] += x[l] * 0.5f;
+    for (int l = 0; l < LANES; l++) kept = sum[l];
+    (void)kept;
+    return (double)rounds * LANES;
+}
+
 static bool supported(void) { return true; }
 
 const vr_kernels vr_kernels_generic = {
@@ -126,5 +137,6 @@ const vr_kernels vr_kernels_generic = {
     .axpy = axpy,
     .wkv6 = wkv6,
     .wkv7 = wkv7,
+    .peak_f32 = peak_f32,
     VR_INT8_ENTRIES(generic),
 };

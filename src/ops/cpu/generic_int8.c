@@ -6,11 +6,11 @@
 
 enum {
     BLOCK = VR_TILE_BLOCK, SUPER = 256,
-    Q4_0_Q = 2 * VR_GROUP, Q4_0_BYTES = 18 * VR_GROUP, /* offsets and sizes in a packed block */
-    Q8_0_Q = 2 * VR_GROUP, Q8_0_BYTES = 34 * VR_GROUP,
-    K_DMIN = 2 * VR_GROUP, K_SCALES = 4 * VR_GROUP, K_AFTER_SCALES = 16 * VR_GROUP,
-    Q4_K_BYTES = 144 * VR_GROUP, Q5_K_BYTES = 176 * VR_GROUP, Q5_K_Q = 48 * VR_GROUP,
-    Q6_K_HIGH = 128 * VR_GROUP, Q6_K_SCALE = 192 * VR_GROUP, Q6_K_D = 208 * VR_GROUP, Q6_K_BYTES = 210 * VR_GROUP,
+    Q4_0_Q = 2 * VR_PACKED_ROWS, Q4_0_BYTES = 18 * VR_PACKED_ROWS, /* offsets and sizes in a packed block */
+    Q8_0_Q = 2 * VR_PACKED_ROWS, Q8_0_BYTES = 34 * VR_PACKED_ROWS,
+    K_DMIN = 2 * VR_PACKED_ROWS, K_SCALES = 4 * VR_PACKED_ROWS, K_AFTER_SCALES = 16 * VR_PACKED_ROWS,
+    Q4_K_BYTES = 144 * VR_PACKED_ROWS, Q5_K_BYTES = 176 * VR_PACKED_ROWS, Q5_K_Q = 48 * VR_PACKED_ROWS,
+    Q6_K_HIGH = 128 * VR_PACKED_ROWS, Q6_K_SCALE = 192 * VR_PACKED_ROWS, Q6_K_D = 208 * VR_PACKED_ROWS, Q6_K_BYTES = 210 * VR_PACKED_ROWS,
 };
 
 /* ---- the tile ---- */
@@ -74,7 +74,7 @@ static float half_at(const unsigned char *part, int row) {
 }
 
 /* Byte i of row `row` where units of 4 bytes are interleaved. */
-static unsigned byte_at(const unsigned char *part, int row, int i) { return part[(i / 4 * VR_GROUP + row) * 4 + i % 4]; }
+static unsigned byte_at(const unsigned char *part, int row, int i) { return part[(i / 4 * VR_PACKED_ROWS + row) * 4 + i % 4]; }
 
 static int q8_0_at(const unsigned char *w, int row, int k) { return (int8_t)byte_at(w + Q8_0_Q, row, k); }
 
@@ -107,11 +107,11 @@ static int dot(int (*w_at)(const unsigned char *, int, int), const unsigned char
 static void scale_at(const unsigned char *w, int row, int j, int *scale, int *min) {
     const unsigned char *at = w + K_SCALES + row;
     if (j < 4) {
-        *scale = at[j * VR_GROUP] & 63;
-        *min = at[(j + 4) * VR_GROUP] & 63;
+        *scale = at[j * VR_PACKED_ROWS] & 63;
+        *min = at[(j + 4) * VR_PACKED_ROWS] & 63;
     } else {
-        *scale = (at[(j + 4) * VR_GROUP] & 15) | at[(j - 4) * VR_GROUP] >> 6 << 4;
-        *min = at[(j + 4) * VR_GROUP] >> 4 | at[j * VR_GROUP] >> 6 << 4;
+        *scale = (at[(j + 4) * VR_PACKED_ROWS] & 15) | at[(j - 4) * VR_PACKED_ROWS] >> 6 << 4;
+        *min = at[(j + 4) * VR_PACKED_ROWS] >> 4 | at[j * VR_PACKED_ROWS] >> 6 << 4;
     }
 }
 
@@ -143,20 +143,20 @@ static float step_q5_k(float acc, const unsigned char *w, int row, int k, const 
 }
 
 static float step_q6_k(float acc, const unsigned char *w, int row, int k, const columns *x) {
-    const int8_t *scale = (const int8_t *)w + Q6_K_SCALE + k / 16 * VR_GROUP + row;
-    int sum = scale[0] * dot(q6_k_at, w, row, k, 16, x, 0) + scale[VR_GROUP] * dot(q6_k_at, w, row, k + 16, 16, x, 16);
+    const int8_t *scale = (const int8_t *)w + Q6_K_SCALE + k / 16 * VR_PACKED_ROWS + row;
+    int sum = scale[0] * dot(q6_k_at, w, row, k, 16, x, 0) + scale[VR_PACKED_ROWS] * dot(q6_k_at, w, row, k + 16, 16, x, 16);
     return fmaf((float)sum, half_at(w + Q6_K_D, row) * x->d, acc);
 }
 
 static void multiply(step_fn step, int block, int block_bytes, float *y, int64_t y_stride, const void *tile, int64_t n,
                      const void *packed, int64_t groups, const float *bias, int64_t I) {
-    for (int64_t o = 0; o < groups * VR_GROUP; o++) {
-        const unsigned char *group = (const unsigned char *)packed + o / VR_GROUP * (I / block * block_bytes);
+    for (int64_t o = 0; o < groups * VR_PACKED_ROWS; o++) {
+        const unsigned char *group = (const unsigned char *)packed + o / VR_PACKED_ROWS * (I / block * block_bytes);
         for (int64_t t = 0; t < n; t++) {
             float acc = 0.0f;
             for (int64_t i = 0; i < I; i += BLOCK) {
                 columns x = columns_of((const char *)tile + i / BLOCK * n * VR_TILE_BYTES, n, t);
-                acc = step(acc, group + i / block * block_bytes, (int)(o % VR_GROUP), (int)(i % block), &x);
+                acc = step(acc, group + i / block * block_bytes, (int)(o % VR_PACKED_ROWS), (int)(i % block), &x);
             }
             y[t * y_stride + o] = bias ? acc + bias[o] : acc;
         }
@@ -173,3 +173,17 @@ PRODUCT(q4_0, BLOCK, Q4_0_BYTES)
 PRODUCT(q4_k, SUPER, Q4_K_BYTES)
 PRODUCT(q5_k, SUPER, Q5_K_BYTES)
 PRODUCT(q6_k, SUPER, Q6_K_BYTES)
+
+double vr_generic_peak_int8(int64_t rounds) {
+    enum { N = 64 };
+    int8_t w[N], x[N];
+    for (int i = 0; i < N; i++) w[i] = (int8_t)(i - 30), x[i] = (int8_t)(77 - i);
+    volatile int kept = 0;
+    for (int64_t r = 0; r < rounds; r++) {
+        int sum = 0;
+        x[r % N] ^= 1;
+        for (int i = 0; i < N; i++) sum += w[i] * x[i];
+        kept += sum;
+    }
+    return (double)rounds * N;
+}

@@ -44,6 +44,10 @@ typedef struct vr_kernels {
     /* one head, one step: state [N,N] as value i, key j; all others [N]; w the decay itself */
     void (*wkv7)(float *y, float *state, const float *r, const float *w, const float *k, const float *v, const float *kk,
                  const float *a, int64_t N);
+    /* Products on registers, over and over, as fast as the set's instructions can: a processor's limits. What
+     * they return is how many multiply-adds that was. */
+    double (*peak_f32)(int64_t rounds);
+    double (*peak_int8)(int64_t rounds);
 } vr_kernels;
 
 /* The set in use, chosen at the first call. NULL with a message where VRWKV_CPU names an unknown or

@@ -16,6 +16,7 @@ bool vr_has_neon(void);
 /* Int8 products of packed weights, by set; generic's serve the sets that have none. */
 #define VR_INT8_KERNELS(set)                                                                                           \
     void vr_##set##_tile(void *tile, const float *x, int64_t x_stride, int64_t n, int64_t I);                          \
+    double vr_##set##_peak_int8(int64_t rounds);                                                                       \
     VR_PACKED_KERNEL(set, q8_0)                                                                                        \
     VR_PACKED_KERNEL(set, q4_0)                                                                                        \
     VR_PACKED_KERNEL(set, q4_k)                                                                                        \
@@ -28,7 +29,7 @@ VR_INT8_KERNELS(generic)
 VR_INT8_KERNELS(avx2)
 /* The table's entries. */
 #define VR_INT8_ENTRIES(set)                                                                                           \
-    .tile = vr_##set##_tile,                                                                                           \
+    .tile = vr_##set##_tile, .peak_int8 = vr_##set##_peak_int8,                                                        \
     .packed = {[VR_Q8_0_R8] = vr_##set##_q8_0, [VR_Q4_0_R8] = vr_##set##_q4_0, [VR_Q4_K_R8] = vr_##set##_q4_k,         \
                [VR_Q5_K_R8] = vr_##set##_q5_k, [VR_Q6_K_R8] = vr_##set##_q6_k}
 

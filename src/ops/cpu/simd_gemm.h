@@ -138,9 +138,24 @@ STORED(BF16)
 STORED(Q8_0)
 STORED(Q4_0)
 
+static double peak_f32(int64_t rounds) {
+    enum { CHAINS = 12 }; /* two a cycle, four or five cycles each, and some over */
+    vf sum[CHAINS], x = vf_set(0.5f), w = vf_set(0.25f);
+    volatile float kept;
+    UNROLL_ALL for (int c = 0; c < CHAINS; c++) sum[c] = vf_set(0.0f);
+    for (int64_t r = 0; r < rounds; r++)
+        UNROLL_ALL for (int c = 0; c < CHAINS; c++) {
+            sum[c] = vf_fma(x, w, sum[c]);
+            VF_KEEP(sum[c]);
+        }
+    UNROLL_ALL for (int c = 0; c < CHAINS; c++) kept = sum_vf(sum[c]);
+    (void)kept;
+    return (double)rounds * CHAINS * VF_LANES;
+}
+
 /* The table's entries but name and supported. */
 #define SIMD_KERNELS                                                                                                   \
     .gemm = gemm, .activate = activate, .add = add, .mul = mul, .lerp = lerp, .norm = norm, .softmax = softmax,        \
-    .axpy = axpy, .wkv6 = wkv6, .wkv7 = wkv7, .few = TILE_X,                                                           \
+    .axpy = axpy, .peak_f32 = peak_f32, .wkv6 = wkv6, .wkv7 = wkv7, .few = TILE_X,                                      \
     .decode = {[VR_F16] = decode_f16, [VR_BF16] = decode_bf16, [VR_Q8_0] = decode_q8_0, [VR_Q4_0] = decode_q4_0},      \
     .gemm_stored = {[VR_F16] = gemm_F16, [VR_BF16] = gemm_BF16, [VR_Q8_0] = gemm_Q8_0, [VR_Q4_0] = gemm_Q4_0}

@@ -7,6 +7,8 @@
 #define TILE_X 3 /* 4 x 3 accumulators, 3 rows of x, 1 of w: all 16 registers */
 #define EACH_X(M, format, rows) M(format, rows, 1) M(format, rows, 2) M(format, rows, 3)
 
+#define VF_KEEP(value) __asm__ volatile("" : "+x"(value))
+
 typedef __m256 vf;
 typedef __m256 vm;
 typedef float v4 __attribute__((vector_size(16)));

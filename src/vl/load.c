@@ -142,28 +142,36 @@ vr_status vr_tower_structs(vr_tower *tower, const vr_config *config, int index, 
     return tower->outer && tower->layers ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
 }
 
+void vr_model_parts(const vrwkv_model *model, vr_part *parts) {
+    int n = 0;
+    parts[n++].weights = (void *)&model->lm;
+    parts[n++].weights = model->lm.layers;
+    for (int i = 0; i < model->config.n_towers; i++) {
+        parts[n++].weights = model->towers[i].outer;
+        parts[n++].weights = model->towers[i].layers;
+    }
+    if (model->config.n_towers) parts[n++].weights = (void *)&model->projector;
+    if (model->config.n_vtc_layer) {
+        parts[n++].weights = (void *)&model->vtc;
+        parts[n++].weights = model->vtc.layers;
+    }
+}
+
 vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err) {
     const vr_rwkv_arch *arch = vr_rwkv_arch_find(model->config.rwkv);
-    int n = 0;
+    vr_part tower[VR_TOWER_PARTS];
     model->lm = (vr_rwkv){.arch = arch, .dims = model->config.lm};
     model->lm.layers = vr_alloc((size_t)model->config.lm.n_layer, arch->layer_size);
     if (!model->lm.layers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    parts[n++].weights = &model->lm;
-    parts[n++].weights = model->lm.layers;
-    for (int i = 0; i < model->config.n_towers; i++, n += VR_TOWER_PARTS)
-        VR_TRY(vr_tower_structs(&model->towers[i], &model->config, i, parts + n, err));
-    if (model->config.n_towers) {
-        model->projector.arch = vr_projector_find(model->config.proj_type);
-        parts[n++].weights = &model->projector;
-    }
+    for (int i = 0; i < model->config.n_towers; i++) VR_TRY(vr_tower_structs(&model->towers[i], &model->config, i, tower, err));
+    if (model->config.n_towers) model->projector.arch = vr_projector_find(model->config.proj_type);
     if (model->config.n_vtc_layer) {
         model->vtc = (vr_rwkv){.arch = arch, .dims = model->config.lm};
         model->vtc.dims.n_layer = model->config.n_vtc_layer;
         model->vtc.layers = vr_alloc((size_t)model->config.n_vtc_layer, arch->layer_size);
         if (!model->vtc.layers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-        parts[n++].weights = &model->vtc;
-        parts[n++].weights = model->vtc.layers;
     }
+    vr_model_parts(model, parts);
     return VRWKV_OK;
 }
 

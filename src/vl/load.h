@@ -42,6 +42,8 @@ vr_status vr_tower_structs(vr_tower *tower, const vr_config *config, int index, 
 /* Gives every part of vr_config_parts its structs of tensors. */
 vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err);
 vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err);
-vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_error *err);
+vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_dtype vision_type, vr_error *err);
+/* The structs that the model's parts are in, into those of vr_config_parts. */
+void vr_model_parts(const vrwkv_model *model, vr_part *parts);
 vr_status vr_model_load_vocab(vrwkv_model *model, vr_error *err);
 #endif

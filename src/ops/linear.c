@@ -3,7 +3,8 @@
  *     y[T,O] = x[T,I] w[O,I]^T + b[O]        src: nn.Linear */
 #include "ops/internal.h"
 
-vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b) {
+/* Checks, and makes the result and the product's description. */
+static vr_tensor *prepare(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b, vr_matmul *m) {
     if (!x || !w || !vr_op_start(run)) return NULL;
     if (!vr_op_is_rows(run, "linear", "x", x) || !vr_op_is_readable(run, "linear", "w", w)) return NULL;
     int64_t T = x->shape[0], I = x->shape[1], O = w->shape[0];
@@ -15,9 +16,27 @@ vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const 
     if (b && !vr_op_is_vector(run, "linear", "b", b, O)) return NULL;
     vr_tensor *y = vr_new2(run, T, O);
     if (!y) return NULL;
-    vr_matmul m = {.y = y->data, .x = x->data, .w = w->data, .bias = b ? b->data : NULL, .type = w->dtype,
-                   .y_stride = O, .x_stride = I, .groups = 1, .T = T, .O = O, .I = I};
-    return vr_op_matmul(run, &m) ? y : NULL;
+    *m = (vr_matmul){.y = y->data, .x = x->data, .w = w->data, .bias = b ? b->data : NULL, .type = w->dtype,
+                     .y_stride = O, .x_stride = I, .groups = 1, .T = T, .O = O, .I = I};
+    return y;
+}
+
+vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b) {
+    vr_matmul m;
+    vr_tensor *y = prepare(run, x, w, b, &m);
+    return y && vr_op_matmul(run, &m) ? y : NULL;
+}
+
+void vr_linears(vr_run *run, vr_product *list, int n) {
+    vr_matmul m[VR_OP_MATMULS];
+    bool done = true;
+    if (run->tape) { /* each records itself */
+        for (int i = 0; i < n; i++) list[i].y = vr_linear(run, list[i].x, list[i].w, NULL);
+        return;
+    }
+    for (int i = 0; i < n && done; i++) done = (list[i].y = prepare(run, list[i].x, list[i].w, NULL, &m[i])) != NULL;
+    if (done) done = vr_op_matmuls(run, m, n);
+    for (int i = 0; i < n && !done; i++) list[i].y = NULL;
 }
 
 vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int64_t n) {

@@ -52,6 +52,8 @@ bool vr_op_matmuls(vr_run *run, const vr_matmul *list, int n);
 /* The decoder of a stored type, of the rows of a packed one: the kernel set's, or the plain one. NULL: cannot
  * be read. */
 vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type);
-/* Row `row` of a matrix of I columns, packed or not, to f32; scratch holds I floats. */
-void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, float *out, void *scratch);
+/* Columns from..to-1, whole blocks, of row `row` of a matrix of I columns, packed or not, to f32; scratch holds as
+ * many floats. */
+void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, int64_t from, int64_t to,
+                    float *out, void *scratch);
 #endif

@@ -52,7 +52,8 @@ vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int
     void *scratch = vr_op_memory(run, (size_t)C, sizeof(float));
     if (!y || !scratch) return NULL;
     for (int64_t t = 0; t < n; t++)
-        vr_op_read_row(vr_op_decoder(run, table->dtype), table->dtype, table->data, ids[t], C, (float *)y->data + t * C, scratch);
+        vr_op_read_row(vr_op_decoder(run, table->dtype), table->dtype, table->data, ids[t], C, 0, C,
+                       (float *)y->data + t * C, scratch);
     vr_arena_release(run->arena, mark);
     return y;
 }

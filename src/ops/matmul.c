@@ -1,13 +1,13 @@
 /* Products with stored weights, for linear, lora, patch_embed and convolutions.
  *
  * A product is cut into chunks of weight rows, which threads claim. Cuts never go through a sum, and the
- * kernels sum each output element in one order, so no cut can change a bit. By type and number of rows:
+ * kernels sum each output element in one order, so no cut can change a bit. By type and number of rows of x:
  *
  *     packed     int8 products (ops/cpu/packed.h): x is quantised once, into tiles of 4 rows
- *     as stored  few rows of x: weights are decoded in registers
- *     decoded    many rows: a thread decodes its rows of weights into its own scratch, once for all rows of
- *                x, a block of which stays in the cache. Also packed weights of an exact run
- *     f32        weights are used where they lie
+ *     few rows   weights are used, or decoded in registers, where they lie
+ *     many rows  x is copied once, and a thread decodes (or copies) its rows of weights, strip of columns by
+ *                strip, into panels that lie densely and fit the cache together. Also packed weights of an
+ *                exact run
  *
  * Few rows of x make short products, of which a token has hundreds: they are helped jobs (base/pool.h), and
  * products that do not wait for each other are one job. */
@@ -16,14 +16,15 @@
 #include <string.h>
 
 enum {
-    CACHE_FLOATS = 1 << 17, /* floats of x, and of decoded rows, that stay in a core's cache together */
-    CACHE_BYTES = 1 << 17,  /* of packed weights that do */
+    CACHE_BYTES = 1 << 17,  /* of packed weights that stay in a core's cache */
     CHUNK_BYTES = 1 << 17,  /* of weights, read in one go from memory */
     CHUNK_LEAST = 1 << 14,
-    ROWS_MIN = VR_PACKED_ROWS,    /* weight rows of a chunk: multiples of it */
+    ROWS_MIN = VR_PACKED_ROWS, /* weight rows of a chunk: multiples of it */
     ROWS_MAX = 64,
     CHUNKS_PER_THREAD = 4,
-    HELPED_ROWS = VR_TILE_ROWS,  /* of x, at most */
+    HELPED_ROWS = VR_TILE_ROWS, /* of x, at most */
+    PAD = 16,                   /* floats between the rows of a panel: rows 4 KB apart share few places in the cache */
+    PANEL_ROWS = 24,            /* of x; whole tiles of 2, 3, 4, 6 or 8 */
 };
 
 typedef struct part part;
@@ -37,11 +38,12 @@ struct part {
     multiply_fn multiply;
     vr_decode_fn decode;
     const void *tiles;   /* int8: x */
-    int64_t row_bytes, rows, chunks, t_block; /* rows of a chunk, chunks of a group */
+    const float *strips; /* many rows: x [groups, strips, T, its columns + PAD] */
+    int64_t row_bytes, rows, chunks; /* rows of a chunk, chunks of a group */
 };
 
 typedef struct job {
-    float *scratch; /* of the decoded: [threads, scratch_size] */
+    float *scratch; /* of panels: [threads, scratch_size] */
     int64_t scratch_size;
     int n;
     part parts[VR_OP_MATMULS];
@@ -55,18 +57,11 @@ static const char *rows_at(const part *p, int64_t g, int64_t first) {
 
 static const float *bias_at(const part *p, int64_t first) { return p->m.bias ? p->m.bias + first : NULL; }
 
-static void multiply_numbers(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, const float *w) {
-    const vr_matmul *m = &p->m;
-    for (int64_t t = 0; t < m->T; t += p->t_block) {
-        int64_t count = t + p->t_block <= m->T ? p->t_block : m->T - t;
-        p->kernels->gemm(y + t * y_stride, y_stride, m->x + g * m->x_step + t * m->x_stride, m->x_stride, w, m->I,
-                         bias_at(p, first), count, n, m->I);
-    }
-}
-
 static void multiply_f32(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
+    const vr_matmul *m = &p->m;
     (void)scratch;
-    multiply_numbers(p, g, first, n, y, y_stride, (const float *)(const void *)rows_at(p, g, first));
+    p->kernels->gemm(y, y_stride, m->x + g * m->x_step, m->x_stride, (const float *)(const void *)rows_at(p, g, first), m->I,
+                     bias_at(p, first), m->T, n, m->I);
 }
 
 static void multiply_stored(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
@@ -76,11 +71,29 @@ static void multiply_stored(const part *p, int64_t g, int64_t first, int64_t n, 
                                      bias_at(p, first), m->T, n, m->I);
 }
 
-static void multiply_decoded(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
+static int64_t strip_width(const vr_matmul *m, int64_t from) { return m->I - from < VR_STRIP ? m->I - from : VR_STRIP; }
+
+/* The columns from `from` on of all rows of group g's x. */
+static float *strip_at(const part *p, const float *strips, int64_t g, int64_t from) {
     const vr_matmul *m = &p->m;
-    for (int64_t o = 0; o < n; o++)
-        vr_op_read_row(p->decode, m->type, m->w, g * m->O + first + o, m->I, scratch + o * m->I, scratch + p->rows * m->I);
-    multiply_numbers(p, g, first, n, y, y_stride, scratch);
+    int64_t whole = (m->I + VR_STRIP - 1) / VR_STRIP * PAD + m->I;
+    return (float *)strips + m->T * (g * whole + from + from / VR_STRIP * PAD);
+}
+
+static void multiply_panels(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
+    const vr_matmul *m = &p->m;
+    float *packed = scratch + p->rows * (VR_STRIP + PAD); /* a row on its way */
+    for (int64_t from = 0; from < m->I; from += VR_STRIP) {
+        int64_t width = strip_width(m, from), stride = width + PAD;
+        const float *x = strip_at(p, p->strips, g, from), *bias = from + width == m->I ? bias_at(p, first) : NULL;
+        vr_gemm_fn gemm = from ? p->kernels->gemm_add : p->kernels->gemm;
+        for (int64_t o = 0; o < n; o++)
+            vr_op_read_row(p->decode, m->type, m->w, g * m->O + first + o, m->I, from, from + width, scratch + o * stride, packed);
+        for (int64_t t = 0; t < m->T; t += PANEL_ROWS) {
+            int64_t count = t + PANEL_ROWS <= m->T ? PANEL_ROWS : m->T - t;
+            gemm(y + t * y_stride, y_stride, x + t * stride, stride, scratch, stride, bias, count, n, width);
+        }
+    }
 }
 
 static void multiply_int8(const part *p, int64_t g, int64_t first, int64_t n, float *y, int64_t y_stride, float *scratch) {
@@ -132,16 +145,34 @@ static void publish_chunk(const void *data, int64_t chunk, const void *result) {
 
 static const vr_pool_helped helped = {compute_chunk, publish_chunk};
 
-/* ---- the rows of x, quantised ---- */
+/* ---- the rows of x: quantised into tiles, or copied strip by strip ---- */
 
-typedef struct tiling { const part *p; char *tiles; } tiling;
+typedef struct input { const part *p; char *tiles; float *strips; } input;
 
 static void tile_chunk(void *data, int64_t chunk, int thread) {
-    const tiling *tiles = data;
-    const vr_matmul *m = &tiles->p->m;
+    const input *in = data;
+    const vr_matmul *m = &in->p->m;
     int64_t t = chunk * VR_TILE_ROWS, n = t + VR_TILE_ROWS <= m->T ? VR_TILE_ROWS : m->T - t;
     (void)thread;
-    tiles->p->kernels->tile(tiles->tiles + vr_tile_size(t, m->I), m->x + t * m->x_stride, m->x_stride, n, m->I);
+    in->p->kernels->tile(in->tiles + vr_tile_size(t, m->I), m->x + t * m->x_stride, m->x_stride, n, m->I);
+}
+
+static void strip_chunk(void *data, int64_t chunk, int thread) {
+    const input *in = data;
+    const vr_matmul *m = &in->p->m;
+    int64_t g = chunk % m->groups, first = chunk / m->groups * PANEL_ROWS, end = first + PANEL_ROWS < m->T ? first + PANEL_ROWS : m->T;
+    (void)thread;
+    for (int64_t from = 0; from < m->I; from += VR_STRIP) {
+        int64_t width = strip_width(m, from);
+        float *strip = strip_at(in->p, in->strips, g, from);
+        for (int64_t t = first; t < end; t++)
+            memcpy(strip + t * (width + PAD), m->x + g * m->x_step + t * m->x_stride + from, (size_t)width * sizeof *strip);
+    }
+}
+
+static size_t strips_floats(const part *p) {
+    const vr_matmul *m = &p->m;
+    return (size_t)(m->groups * m->T * (m->I + (m->I + VR_STRIP - 1) / VR_STRIP * PAD));
 }
 
 /* ---- planning ---- */
@@ -154,10 +185,8 @@ static int64_t choose_rows(const part *p, int threads, bool few) {
         most = VR_POOL_RESULT_BYTES / (int64_t)sizeof(float) / HELPED_ROWS;
         fit = CHUNK_BYTES / p->row_bytes;
         if (fair * p->row_bytes < CHUNK_LEAST) fair = CHUNK_LEAST / p->row_bytes;
-    } else if (p->multiply == multiply_int8)
-        fit = CACHE_BYTES / p->row_bytes;
-    else
-        fit = 2 * CACHE_FLOATS / m->I;
+    } else
+        fit = p->multiply == multiply_int8 ? CACHE_BYTES / p->row_bytes : ROWS_MAX;
     int64_t rows = (fair < fit ? fair : fit) / ROWS_MIN * ROWS_MIN;
     return rows < ROWS_MIN ? ROWS_MIN : rows > most ? most : rows;
 }
@@ -166,16 +195,14 @@ static void plan(vr_run *run, const vr_matmul *m, part *p) {
     const vr_dtype_info *info = vr_dtype_of(m->type);
     bool few = m->T <= HELPED_ROWS;
     *p = (part){.m = *m, .kernels = run->kernels, .row_bytes = m->I / info->block * info->bytes};
-    p->t_block = m->I > 0 ? CACHE_FLOATS / m->I / 24 * 24 : 24; /* whole tiles of 2, 3, 4, 6 or 8 rows */
-    if (p->t_block < 24) p->t_block = 24;
     if (vr_is_packed(m->type) && !run->exact)
         p->multiply = multiply_int8;
-    else if (m->type == VR_F32)
+    else if (m->T <= run->kernels->few && m->type == VR_F32)
         p->multiply = multiply_f32;
     else if (m->T <= run->kernels->few && run->kernels->gemm_stored[m->type])
         p->multiply = multiply_stored;
     else {
-        p->multiply = multiply_decoded;
+        p->multiply = multiply_panels;
         p->decode = vr_op_decoder(run, m->type);
     }
     p->rows = p->row_bytes ? choose_rows(p, vr_pool_threads(run->pool), few) : ROWS_MAX;
@@ -200,7 +227,7 @@ static bool can_be_helped(const job *j, size_t *bytes) {
     *bytes = sizeof *j;
     for (int i = 0; i < j->n; i++) {
         const part *p = &j->parts[i];
-        if (p->m.T > HELPED_ROWS || p->multiply == multiply_decoded) return false;
+        if (p->m.T > HELPED_ROWS || p->multiply == multiply_panels) return false;
         if (p->m.groups > 1 && p->multiply != multiply_int8 && p->m.x_step != p->m.I) return false;
         *bytes += (input_bytes(p) + 63) / 64 * 64;
     }
@@ -234,23 +261,30 @@ static bool run_helped(vr_run *run, const job *j) {
     return true;
 }
 
+/* x as the part's products want it. */
+static bool prepare_input(vr_run *run, part *p) {
+    const vr_matmul *m = &p->m;
+    input in = {.p = p};
+    if (p->multiply == multiply_int8) {
+        if (!(p->tiles = in.tiles = vr_op_memory(run, input_bytes(p), 1))) return false;
+        vr_pool_run(run->pool, tile_chunk, &in, (m->T + VR_TILE_ROWS - 1) / VR_TILE_ROWS);
+    } else if (p->multiply == multiply_panels) {
+        if (!(p->strips = in.strips = vr_op_memory(run, strips_floats(p), sizeof(float)))) return false;
+        vr_pool_run(run->pool, strip_chunk, &in, (m->T + PANEL_ROWS - 1) / PANEL_ROWS * m->groups);
+    }
+    return true;
+}
+
 static bool run_plain(vr_run *run, job *j) {
-    int threads = vr_pool_threads(run->pool);
+    size_t threads = (size_t)vr_pool_threads(run->pool);
     for (int i = 0; i < j->n; i++) {
         part *p = &j->parts[i];
-        if (p->multiply == multiply_int8) {
-            char *tiles = vr_op_memory(run, input_bytes(p), 1);
-            if (!tiles) return false;
-            tiling work = {p, tiles};
-            vr_pool_run(run->pool, tile_chunk, &work, (p->m.T + VR_TILE_ROWS - 1) / VR_TILE_ROWS);
-            p->tiles = tiles;
-        } else if (p->multiply == multiply_decoded) {
-            int64_t size = (p->rows + 1) * p->m.I; /* and a packed row on its way */
-            j->scratch_size = size > j->scratch_size ? size : j->scratch_size;
-        }
+        if (!prepare_input(run, p)) return false;
+        int64_t size = (p->rows + 1) * (VR_STRIP + PAD); /* a panel, and a packed row on its way */
+        if (p->multiply == multiply_panels && size > j->scratch_size) j->scratch_size = size;
     }
     if (j->scratch_size) {
-        j->scratch = vr_op_memory(run, (size_t)threads * (size_t)j->scratch_size, sizeof(float));
+        j->scratch = vr_op_memory(run, threads * (size_t)j->scratch_size, sizeof(float));
         if (!j->scratch) return false;
     }
     vr_pool_run(run->pool, run_chunk, j, count_chunks(j));

@@ -155,13 +155,15 @@ vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type) {
     return quant ? quant->decode : NULL;
 }
 
-void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, float *out, void *scratch) {
+void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, int64_t from, int64_t to,
+                    float *out, void *scratch) {
     const vr_dtype_info *info = vr_dtype_of(type);
-    int64_t bytes = I / info->block * info->bytes, group = row / VR_PACKED_ROWS * VR_PACKED_ROWS;
-    const void *at = (const char *)w + row * bytes;
+    int64_t bytes = I / info->block * info->bytes, first = from / info->block * info->bytes;
+    const void *at = (const char *)w + row * bytes + first;
     if (vr_is_packed(type)) {
-        vr_unpack_row(vr_plain_type(type), scratch, (const char *)w + group * bytes, (int)(row - group), I);
+        int64_t group = row / VR_PACKED_ROWS * VR_PACKED_ROWS;
+        vr_unpack_row(vr_plain_type(type), scratch, (const char *)w + group * bytes + VR_PACKED_ROWS * first, (int)(row - group), to - from);
         at = scratch;
     }
-    decode(out, at, I);
+    decode(out, at, to - from);
 }

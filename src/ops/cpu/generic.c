@@ -21,13 +21,25 @@ static float dot(const float *x, const float *w, int64_t n) {
     return lane[0];
 }
 
-static void gemm(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
-                 const float *bias, int64_t T, int64_t O, int64_t I) {
+static void multiply(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                     const float *bias, int64_t T, int64_t O, int64_t I, bool add) {
     for (int64_t t = 0; t < T; t++)
         for (int64_t o = 0; o < O; o++) {
-            float sum = dot(x + t * x_stride, w + o * w_stride, I);
+            float sum = add ? y[t * y_stride + o] : 0.0f;
+            for (int64_t i = 0; i < I; i += VR_STRIP)
+                sum += dot(x + t * x_stride + i, w + o * w_stride + i, I - i < VR_STRIP ? I - i : VR_STRIP);
             y[t * y_stride + o] = bias ? sum + bias[o] : sum;
         }
+}
+
+static void gemm(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                 const float *bias, int64_t T, int64_t O, int64_t I) {
+    multiply(y, y_stride, x, x_stride, w, w_stride, bias, T, O, I, false);
+}
+
+static void gemm_add(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                     const float *bias, int64_t T, int64_t O, int64_t I) {
+    multiply(y, y_stride, x, x_stride, w, w_stride, bias, T, O, I, true);
 }
 
 static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
@@ -128,6 +140,7 @@ const vr_kernels vr_kernels_generic = {
     .name = "generic",
     .supported = supported,
     .gemm = gemm,
+    .gemm_add = gemm_add,
     .activate = vr_generic_activate,
     .add = add,
     .mul = mul,

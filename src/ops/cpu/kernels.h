@@ -8,13 +8,22 @@
 #define VR_OPS_CPU_KERNELS_H
 #include "ops/cpu/packed.h"
 
+/* A product's sums over i go in strips of this many columns: a strip's sum is complete before it is added to
+ * those before it. So a strip of many rows can be worked on while it is in the cache. */
+enum { VR_STRIP = 1024 };
+
+typedef void (*vr_gemm_fn)(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                           const float *bias, int64_t T, int64_t O, int64_t I);
+
 typedef struct vr_kernels {
     const char *name;
     bool (*supported)(void);
     /* y[t*y_stride + o] = sum_i x[t*x_stride + i] w[o*w_stride + i] (+ bias[o] if bias), t < T, o < O.
      * Sum order over i depends on I alone, never on T or O. */
-    void (*gemm)(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
-                 const float *bias, int64_t T, int64_t O, int64_t I);
+    vr_gemm_fn gemm;
+    /* y += the same: gemm over the first strips, then gemm_add over the others, the bias with the last, give
+     * the bits of gemm over all. */
+    vr_gemm_fn gemm_add;
     /* The same from O stored rows, row_bytes apart, decoded on the fly: bits equal to decode, then gemm.
      * For up to `few` rows of x, where writing the decoded rows would cost more than it saves. NULL entry: none. */
     void (*gemm_stored[VR_DTYPE_COUNT])(float *y, int64_t y_stride, const float *x, int64_t x_stride, const void *w,

@@ -42,9 +42,12 @@ void vr_figures_print(const vr_set *set, const vr_answers *answers, const vr_sco
     printf("%s, %s: %zu of %zu questions answered\n", set->bench->title, set->split->name, answers->n, set->n);
     for (size_t i = 0; i < score->n_figures; i++) {
         const vr_figure *figure = &score->figures[i];
-        printf("%s %.*f %s  %s\n", figure == headline ? "*" : " ", figure->decimals, figure->value, set->bench->unit, figure->name);
+        printf("%s %.*f %s  %s\n", figure == headline ? "*" : " ", figure->decimals, figure->value, set->bench->unit,
+               figure->name);
     }
-    if (!headline) printf("  no score here: %s\n", set->bench->submission ? "the answers are handed in" : "there is nothing to score by");
+    if (!headline)
+        printf("  no score here: %s\n",
+               set->bench->submission ? "the answers are handed in" : "there is nothing to score by");
     if (score->notes[0]) vr_note("note: %s", score->notes);
 }
 
@@ -66,7 +69,8 @@ static vr_status save_page(const vr_finish *how, const vr_run_report *report, vr
     return status;
 }
 
-static vr_status save_upload(const vr_finish *how, const vr_set *set, const vr_answers *answers, const vr_score *score, vr_error *err) {
+static vr_status save_upload(const vr_finish *how, const vr_set *set, const vr_answers *answers, const vr_score *score,
+                             vr_error *err) {
     char *path;
     if (how->submission) return vr_submission_save(set, answers, score, how->submission, err);
     if (!set->bench->upload || set->part || (!score->submission && !set->scorable)) return VRWKV_OK;
@@ -77,7 +81,8 @@ static vr_status save_upload(const vr_finish *how, const vr_set *set, const vr_a
     return status;
 }
 
-vr_status vr_finish_run(const vr_finish *how, vr_set *set, const vr_answers *answers, const vr_run_result *result, int *code, vr_error *err) {
+vr_status vr_finish_run(const vr_finish *how, vr_set *set, const vr_answers *answers, const vr_run_result *result, int *code,
+                        vr_error *err) {
     vr_score score = {0};
     vr_status status = vr_score_make(&score, set, answers, err);
     const vr_run_report report = {set, answers, &score, result, how->original, how->faults, (size_t)how->gallery};

@@ -20,7 +20,8 @@ typedef struct vr_finish {
     int gallery;
     size_t faults;
 } vr_finish;
-vr_status vr_finish_run(const vr_finish *how, vr_set *set, const vr_answers *answers, const vr_run_result *result, int *code, vr_error *err);
+vr_status vr_finish_run(const vr_finish *how, vr_set *set, const vr_answers *answers, const vr_run_result *result, int *code,
+                        vr_error *err);
 /* Figures as lines of text, the leading one with a star. */
 void vr_figures_print(const vr_set *set, const vr_answers *answers, const vr_score *score, bool original);
 

@@ -23,8 +23,9 @@ static void print_finding(void *user, const vr_finding *finding) {
     static const char *const words[] = {[VR_FOUND] = "ok", [VR_DIFFERENT] = "different", [VR_ABSENT] = "missing"};
     json_t *list = *(json_t **)user;
     if (list) {
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "what", finding->what, "outcome", words[finding->kind], "found",
-                                              (json_int_t)finding->found, "expected", (json_int_t)finding->expected, "message", finding->message));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "what", finding->what, "outcome",
+                                              words[finding->kind], "found", (json_int_t)finding->found, "expected",
+                                              (json_int_t)finding->expected, "message", finding->message));
         return;
     }
     printf("%-10s %s", words[finding->kind], finding->what);
@@ -56,32 +57,39 @@ static int show(void *user, const vr_run_state *status) {
     return vr_progress_show(bar, "answering", status->done, status->total);
 }
 
-static vr_status default_out(const eval_args *args, const vr_bench *bench, int chunk, int chunks, char *buffer, size_t size, vr_error *err) {
+static vr_status default_out(const eval_args *args, const vr_bench *bench, int chunk, int chunks, char *buffer, size_t size,
+                             vr_error *err) {
     const char *kind = args->rank ? ".ranked" : "";
     int n = args->out ? snprintf(buffer, size, "%s", args->out)
             : chunks  ? snprintf(buffer, size, "%s%s.%d-of-%d.jsonl", bench->name, kind, chunk, chunks)
                       : snprintf(buffer, size, "%s%s.jsonl", bench->name, kind);
-    return n > 0 && (size_t)n < size ? VRWKV_OK : vr_fail(err, VRWKV_ERR_ARGUMENT, "the name of the answer file is too long");
+    return n > 0 && (size_t)n < size ? VRWKV_OK
+                                     : vr_fail(err, VRWKV_ERR_ARGUMENT, "the name of the answer file is too long");
 }
 
 static void tell(const vr_run_result *result) {
     if (result->resumed) vr_note("%zu answers were there already", result->resumed);
     if (result->answered)
-        vr_note("%zu answers in %.1f s (%.1f a minute), %zu pictures encoded in %.1f s; kept of a picture: %s (%s)", result->answered,
-                result->seconds, 60 * (double)result->answered / result->seconds, result->pictures, result->vision_seconds, result->reuse,
-                result->reuse_reason);
+        vr_note("%zu answers in %.1f s (%.1f a minute), %zu pictures encoded in %.1f s; kept of a picture: %s (%s)",
+                result->answered, result->seconds, 60 * (double)result->answered / result->seconds, result->pictures,
+                result->vision_seconds, result->reuse, result->reuse_reason);
     if (result->unanswered) vr_note("%zu questions were left out", result->unanswered);
 }
 
-static vr_status run_with(const eval_args *args, vr_set *set, vrwkv_model *model, const vr_run_options *options, int chunks, int *code,
-                          vr_error *err) {
+static vr_status run_with(const eval_args *args, vr_set *set, vrwkv_model *model, const vr_run_options *options, int chunks,
+                          int *code, vr_error *err) {
     vr_answers answers = {0};
     vr_run_result result = {0};
     vr_status status = vr_run_bench(set, model, options, &answers, &result, err);
     vr_progress_end();
     tell(&result);
-    const vr_finish how = {.out = options->out, .submission = args->submission, .original = args->manner == VR_MANNER_ORIGINAL, .json = args->json,
-                           .no_report = args->no_report, .gallery = args->gallery, .faults = options->faults->count};
+    const vr_finish how = {.out = options->out,
+                           .submission = args->submission,
+                           .original = args->manner == VR_MANNER_ORIGINAL,
+                           .json = args->json,
+                           .no_report = args->no_report,
+                           .gallery = args->gallery,
+                           .faults = options->faults->count};
     if (status == VRWKV_OK && chunks)
         vr_note("this is a part: `vrwkv eval merge -o OUT PART...` joins and scores them");
     else if (status == VRWKV_OK)
@@ -93,19 +101,34 @@ static vr_status run_with(const eval_args *args, vr_set *set, vrwkv_model *model
 
 static vr_status run(const eval_args *args, const vr_bench *bench, int chunk, int chunks, int *code, vr_error *err) {
     vr_faults faults = vr_faults_of(args->keep_going);
-    const vr_set_options set_options = {.split = args->split, .images = args->images, .questions = args->questions, .limit = (size_t)args->limit,
-                                        .chunk = chunk, .chunks = chunks, .no_gold = chunks > 0, .faults = &faults};
+    const vr_set_options set_options = {.split = args->split,
+                                        .images = args->images,
+                                        .questions = args->questions,
+                                        .limit = (size_t)args->limit,
+                                        .chunk = chunk,
+                                        .chunks = chunks,
+                                        .no_gold = chunks > 0,
+                                        .faults = &faults};
     char out[4096], id[256];
     vr_set set = {0};
     vrwkv_model *model = NULL;
     vr_progress bar = {0}, loading = {0};
     VR_TRY(default_out(args, bench, chunk, chunks, out, sizeof out, err));
-    json_t *settings = json_pack("{s:s*, s:i, s:b}", "chunk", args->chunk, "limit", args->limit, "keep_going", args->keep_going);
-    const vr_run_options options = {
-        .ask = {.manner = args->manner == VR_MANNER_FRIENDLY ? VRWKV_FRIENDLY : VRWKV_ORIGINAL, .padding = (vrwkv_padding)args->pad,
-                .max_tokens = args->max_tokens, .batch = (size_t)args->batch, .no_reuse = args->no_reuse},
-        .out = out, .model_id = vr_model_id(args->model.path, id, sizeof id), .candidates = args->rank, .shortlist = (size_t)args->rank_top,
-        .settings = settings, .faults = &faults, .progress = show, .user = &bar};
+    json_t *settings =
+        json_pack("{s:s*, s:i, s:b}", "chunk", args->chunk, "limit", args->limit, "keep_going", args->keep_going);
+    const vr_run_options options = {.ask = {.manner = args->manner == VR_MANNER_FRIENDLY ? VRWKV_FRIENDLY : VRWKV_ORIGINAL,
+                                            .padding = (vrwkv_padding)args->pad,
+                                            .max_tokens = args->max_tokens,
+                                            .batch = (size_t)args->batch,
+                                            .no_reuse = args->no_reuse},
+                                    .out = out,
+                                    .model_id = vr_model_id(args->model.path, id, sizeof id),
+                                    .candidates = args->rank,
+                                    .shortlist = (size_t)args->rank_top,
+                                    .settings = settings,
+                                    .faults = &faults,
+                                    .progress = show,
+                                    .user = &bar};
     vr_interrupt_install(false);
     vr_status status = vr_set_load(&set, bench, args->data, &set_options, err);
     if (status == VRWKV_OK) status = vr_model_args_open(&args->model, &loading, &model, err);
@@ -123,7 +146,9 @@ static int eval_bench(const eval_args *args, const char *name) {
     int chunk = 0, chunks = 0, code = 0;
     vr_error err = {0};
     const vr_bench *bench = vr_bench_find(name);
-    if (!bench) return vr_usage_error("eval", "unknown benchmark \"%s\" (known: %s; and: text, perplexity, compare, merge)", name, vr_bench_names(names, sizeof names));
+    if (!bench)
+        return vr_usage_error("eval", "unknown benchmark \"%s\" (known: %s; and: text, perplexity, compare, merge)", name,
+                              vr_bench_names(names, sizeof names));
     if (args->check) return check(args, bench);
     if (!args->model.path) return vr_usage_error("eval", "-m MODEL is missing");
     if (!args->data) return vr_usage_error("eval", "--data DIR is missing");
@@ -143,28 +168,35 @@ int vr_cmd_eval(int argc, char **argv) {
         VR_GROUP("The benchmark"),
         {"data", 'd', VR_OPT_STRING, &args.data, "DIR", "its folder (docs/EVAL.md tells what lies in it)", 0, 0},
         {"check", 0, VR_OPT_STRING, &args.check, "DIR", "only look whether that folder is complete", 0, 0},
-        {"split", 0, VR_OPT_STRING, &args.split, "NAME", "another split than the first (vqav2: val, test-dev, test; mmbench: dev, test)", 0, 0},
+        {"split", 0, VR_OPT_STRING, &args.split, "NAME",
+         "another split than the first (vqav2: val, test-dev, test; mmbench: dev, test)", 0, 0},
         {"questions", 0, VR_OPT_STRING, &args.questions, "FILE", "another question file than the split's", 0, 0},
         {"images", 0, VR_OPT_STRING, &args.images, "DIR", "another folder of pictures than the split's", 0, 0},
         {"limit", 'n', VR_OPT_INT, &args.limit, "N", "only the first N questions", 0, INT32_MAX},
-        {"chunk", 0, VR_OPT_STRING, &args.chunk, "K/N", "only part K of N, K from 0, for many machines; `eval merge` joins the parts", 0, 0},
-        {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL, "count and report faults in the data instead of stopping at the first", 0, 0},
+        {"chunk", 0, VR_OPT_STRING, &args.chunk, "K/N",
+         "only part K of N, K from 0, for many machines; `eval merge` joins the parts", 0, 0},
+        {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL,
+         "count and report faults in the data instead of stopping at the first", 0, 0},
         VR_GROUP("The model"),
         VR_OPTIONS_MODEL(&args.model),
         VR_OPTION_POSITION(&args.model),
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly",
-         "pictures, stops and padding as the original's (default) or as people expect; `original` written out also lets the original "
-         "program's figure lead where it differs from the official scorer's", 0, 0},
+         "pictures, stops and padding as the original's (default) or as people expect; `original` written out also lets the "
+         "original program's figure lead where it differs from the official scorer's", 0, 0},
         {"pad", 0, VR_OPT_CHOICE, &args.pad, "manner|original|none", "v7's padding in front of each prompt", 0, 0},
         {"max-tokens", 0, VR_OPT_INT, &args.max_tokens, "N", "longest answer (default 128)", 1, 100000},
         {"batch", 'b', VR_OPT_INT, &args.batch, "N", "answers generated together (default 16); changes no answer", 1, 4096},
-        {"no-reuse", 0, VR_OPT_FLAG, &args.no_reuse, NULL, "read every prompt as a whole, also where the picture comes first", 0, 0},
+        {"no-reuse", 0, VR_OPT_FLAG, &args.no_reuse, NULL,
+         "read every prompt as a whole, also where the picture comes first", 0, 0},
         VR_OPTIONS_MEMORY(&args.model),
         VR_GROUP("Ranking"),
-        {"rank", 0, VR_OPT_STRING, &args.rank, "FILE", "choose among these candidates, a JSON list of texts, instead of generating", 0, 0},
-        {"rank-top", 0, VR_OPT_INT, &args.rank_top, "N", "candidates compared as a whole, by their first token (default 5, the original's)", 1, 65536},
+        {"rank", 0, VR_OPT_STRING, &args.rank, "FILE",
+         "choose among these candidates, a JSON list of texts, instead of generating", 0, 0},
+        {"rank-top", 0, VR_OPT_INT, &args.rank_top, "N",
+         "candidates compared as a whole, by their first token (default 5, the original's)", 1, 65536},
         VR_GROUP("Results"),
-        {"out", 'o', VR_OPT_STRING, &args.out, "FILE", "the answer file (default BENCH.jsonl); a run that was stopped goes on from it", 0, 0},
+        {"out", 'o', VR_OPT_STRING, &args.out, "FILE",
+         "the answer file (default BENCH.jsonl); a run that was stopped goes on from it", 0, 0},
         {"submission", 0, VR_OPT_STRING, &args.submission, "FILE", "what is uploaded, instead of beside the answers", 0, 0},
         {"gallery", 0, VR_OPT_INT, &args.gallery, "N", "wrong answers shown in the page (default 48)", 0, 100000},
         {"no-report", 0, VR_OPT_FLAG, &args.no_report, NULL, "no page, only the JSON", 0, 0},

@@ -21,8 +21,10 @@ static void print_comparison(const json_t *block, const char *unit) {
     print_interval("A", json_object_get(block, "a"), unit);
     print_interval("B", json_object_get(block, "b"), unit);
     print_interval("B - A", json_object_get(block, "difference"), unit);
-    printf("  right in A alone %lld, in B alone %lld; McNemar p = %.3g\n", (long long)json_integer_value(json_object_get(mcnemar, "only_a_right")),
-           (long long)json_integer_value(json_object_get(mcnemar, "only_b_right")), json_number_value(json_object_get(mcnemar, "p")));
+    printf("  right in A alone %lld, in B alone %lld; McNemar p = %.3g\n",
+           (long long)json_integer_value(json_object_get(mcnemar, "only_a_right")),
+           (long long)json_integer_value(json_object_get(mcnemar, "only_b_right")),
+           json_number_value(json_object_get(mcnemar, "p")));
 }
 
 int vr_eval_compare(int argc, char **argv) {
@@ -35,10 +37,16 @@ int vr_eval_compare(int argc, char **argv) {
         VR_OPTION_JSON(&json),
     };
     const vr_usage usage = {
-        .verb = "eval compare", .line = "A.result.json B.result.json",
-        .about = "Compares two runs on the same questions: each figure and the difference with 95% bootstrap intervals (pictures are drawn, not "
+        .verb = "eval compare",
+        .line = "A.result.json B.result.json",
+        .about = "Compares two runs on the same questions: each figure and the difference with 95% bootstrap intervals "
+                 "(pictures are drawn, not "
                  "questions), and McNemar's exact test on the questions that one got right and the other wrong.",
-        .options = options, .n_options = VR_COUNT(options), .min_args = 2, .max_args = 2, .arg_name = "FILE",
+        .options = options,
+        .n_options = VR_COUNT(options),
+        .min_args = 2,
+        .max_args = 2,
+        .arg_name = "FILE",
         .example = "  vrwkv eval compare base.jsonl.result.json tuned.jsonl.result.json",
     };
     int code = vr_options_parse(&usage, argc, argv, &words);
@@ -57,7 +65,8 @@ int vr_eval_compare(int argc, char **argv) {
             print_comparison(task, "%");
         }
     } else {
-        printf("%s, %lld questions in %lld groups\n", vr_text_or(out, "benchmark", ""), (long long)json_integer_value(json_object_get(out, "questions")),
+        printf("%s, %lld questions in %lld groups\n", vr_text_or(out, "benchmark", ""),
+               (long long)json_integer_value(json_object_get(out, "questions")),
                (long long)json_integer_value(json_object_get(out, "groups")));
         print_comparison(out, vr_text_or(out, "unit", ""));
     }
@@ -87,14 +96,16 @@ static vr_status check_parts(const part *parts, size_t n, vr_error *err) {
         const char *key;
         json_t *value;
         if (parts[i].first != next)
-            return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s begins at question %zu, expected %zu: a part is missing or there twice", parts[i].path,
+            return vr_fail(err, VRWKV_ERR_ARGUMENT,
+                           "%s begins at question %zu, expected %zu: a part is missing or there twice", parts[i].path,
                            parts[i].first, next);
         next += parts[i].count;
         json_object_foreach(parts[0].record, key, value) {
             bool free_to_differ = false;
             for (size_t k = 0; k < VR_COUNT(own); k++) free_to_differ |= strcmp(key, own[k]) == 0;
             if (!free_to_differ && !json_equal(value, json_object_get(parts[i].record, key)))
-                return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s and %s were made with another %s", parts[0].path, parts[i].path, key);
+                return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s and %s were made with another %s", parts[0].path, parts[i].path,
+                               key);
         }
     }
     return VRWKV_OK;
@@ -109,7 +120,8 @@ static vr_status join(const part *parts, size_t n, const char *out, vr_error *er
         status = vr_map_open(&map, parts[i].path, false, err);
         if (status == VRWKV_OK) status = vr_writer_put(&file, map.data, map.size, err);
         if (status == VRWKV_OK && map.size && map.data[map.size - 1] != '\n')
-            status = vr_fail(err, VRWKV_ERR_FORMAT, "%s ends in the middle of a line: its run is not finished", parts[i].path);
+            status =
+                vr_fail(err, VRWKV_ERR_FORMAT, "%s ends in the middle of a line: its run is not finished", parts[i].path);
         vr_map_close(&map);
     }
     if (status == VRWKV_OK) return vr_writer_commit(&file, err);
@@ -117,14 +129,18 @@ static vr_status join(const part *parts, size_t n, const char *out, vr_error *er
     return status;
 }
 
-static vr_status score_joined(const vr_finish *how, const char *data, json_t *record, vr_faults *faults, int *code, vr_error *err) {
+static vr_status score_joined(const vr_finish *how, const char *data, json_t *record, vr_faults *faults, int *code,
+                              vr_error *err) {
     const vr_bench *bench = vr_bench_find(vr_text_or(record, "benchmark", ""));
-    const vr_set_options options = {.split = vr_text_or(record, "split", NULL), .questions = vr_text_or(record, "questions", NULL),
-                                    .images = vr_text_or(record, "images", NULL), .limit = (size_t)json_integer_value(json_object_get(record, "limit")),
+    const vr_set_options options = {.split = vr_text_or(record, "split", NULL),
+                                    .questions = vr_text_or(record, "questions", NULL),
+                                    .images = vr_text_or(record, "images", NULL),
+                                    .limit = (size_t)json_integer_value(json_object_get(record, "limit")),
                                     .faults = faults};
     vr_set set;
     vr_answers answers = {0};
-    if (!bench) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "benchmark \"%s\" is unknown", vr_text_or(record, "benchmark", ""));
+    if (!bench)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "benchmark \"%s\" is unknown", vr_text_or(record, "benchmark", ""));
     VR_TRY(vr_set_load(&set, bench, data, &options, err));
     vr_status status = vr_answers_read(&answers, &set, how->out, faults, err);
     vr_run_result result = {.record = record, .resumed = answers.n, .reuse = "none", .reuse_reason = "joined from parts"};
@@ -134,7 +150,8 @@ static vr_status score_joined(const vr_finish *how, const char *data, json_t *re
     return status;
 }
 
-static vr_status merge(const vr_strings *paths, const char *data, vr_finish *how, bool keep_going, int *code, vr_error *err) {
+static vr_status merge(const vr_strings *paths, const char *data, vr_finish *how, bool keep_going, int *code,
+                       vr_error *err) {
     vr_faults faults = vr_faults_of(keep_going);
     part *parts = vr_alloc(paths->n, sizeof *parts);
     vr_status status = parts ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
@@ -179,10 +196,12 @@ int vr_eval_merge(int argc, char **argv) {
         {"out", 'o', VR_OPT_STRING, &how.out, "FILE", "the joined answer file", 0, 0},
         {"data", 'd', VR_OPT_STRING, &data, "DIR", "the benchmark's folder, to score the whole", 0, 0},
         {"submission", 0, VR_OPT_STRING, &how.submission, "FILE", "what is uploaded, instead of beside the answers", 0, 0},
-        {"manner", 0, VR_OPT_CHOICE, &manner, "original|friendly", "original: the original program's figure leads where it differs", 0, 0},
+        {"manner", 0, VR_OPT_CHOICE, &manner, "original|friendly",
+         "original: the original program's figure leads where it differs", 0, 0},
         {"gallery", 0, VR_OPT_INT, &how.gallery, "N", "wrong answers shown in the page (default 48)", 0, 100000},
         {"no-report", 0, VR_OPT_FLAG, &how.no_report, NULL, "no page, only the JSON", 0, 0},
-        {"keep-going", 'k', VR_OPT_FLAG, &keep_going, NULL, "count and report faults in the data instead of stopping at the first", 0, 0},
+        {"keep-going", 'k', VR_OPT_FLAG, &keep_going, NULL,
+         "count and report faults in the data instead of stopping at the first", 0, 0},
         VR_OPTION_JSON(&how.json),
     };
     const vr_usage usage = {
@@ -192,7 +211,8 @@ int vr_eval_merge(int argc, char **argv) {
         .example = "  vrwkv eval merge --data data/gqa -o gqa.jsonl gqa.*-of-4.jsonl",
     };
     int code = vr_options_parse(&usage, argc, argv, &words);
-    if (code == VR_GO_ON && (!how.out || !data)) code = vr_usage_error("eval merge", "%s is missing", how.out ? "--data DIR" : "-o OUT");
+    if (code == VR_GO_ON && (!how.out || !data))
+        code = vr_usage_error("eval merge", "%s is missing", how.out ? "--data DIR" : "-o OUT");
     if (code == VR_GO_ON) {
         code = 0;
         how.original = manner == VR_MANNER_ORIGINAL;
@@ -208,7 +228,7 @@ typedef struct text_args {
     vr_model_args model;
     vr_strings tasks;
     const char *data, *out;
-    int limit;
+    int limit, manner;
     bool json, keep_going;
 } text_args;
 
@@ -240,8 +260,13 @@ static vr_status run_text(const text_args *args, int *code, vr_error *err) {
     vrwkv_model *model = NULL;
     json_t *result = NULL;
     char id[256];
-    const vr_lm_run_options options = {.names = args->tasks.items, .n_names = args->tasks.n, .limit = (size_t)args->limit, .faults = &faults,
-                                       .progress = show_task, .user = &bar};
+    const vr_lm_run_options options = {.names = args->tasks.items,
+                                       .n_names = args->tasks.n,
+                                       .limit = (size_t)args->limit,
+                                       .manner = args->manner == VR_MANNER_FRIENDLY ? VRWKV_FRIENDLY : VRWKV_ORIGINAL,
+                                       .faults = &faults,
+                                       .progress = show_task,
+                                       .user = &bar};
     vr_interrupt_install(false);
     vr_status status = vr_model_args_open(&args->model, &loading, &model, err);
     if (status == VRWKV_OK) status = vr_lm_run(&result, model, args->data, &options, err);
@@ -270,16 +295,25 @@ int vr_eval_text(int argc, char **argv) {
         {"data", 'd', VR_OPT_STRING, &args.data, "DIR", "folder of <task>.jsonl files in the published row formats", 0, 0},
         {"task", 0, VR_OPT_LIST, &args.tasks, "NAME", "only tasks that begin so (again for more)", 0, 0},
         {"limit", 'n', VR_OPT_INT, &args.limit, "N", "only the first N documents of each", 0, INT32_MAX},
+        {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly",
+         "context and choice encoded together (default), or each by itself", 0, 0},
         {"out", 'o', VR_OPT_STRING, &args.out, "FILE", "also write the result, for `eval compare`", 0, 0},
-        {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL, "count and report faults in the data instead of stopping at the first", 0, 0},
+        {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL,
+         "count and report faults in the data instead of stopping at the first", 0, 0},
         VR_OPTIONS_MEMORY(&args.model),
         VR_OPTION_JSON(&args.json),
     };
     const vr_usage usage = {
-        .verb = "eval text", .line = "-m MODEL --data DIR [OPTION]...",
-        .about = "Text ability, zero-shot, as lm-eval counts it: LAMBADA (accuracy, perplexity) and multiple choice (acc, acc_norm), with the "
+        .verb = "eval text",
+        .line = "-m MODEL --data DIR [OPTION]...",
+        .about = "Text ability, zero-shot, as lm-eval counts it: LAMBADA (accuracy, perplexity) and multiple choice (acc, "
+                 "acc_norm), with the "
                  "paper's English and multilingual averages where all their tasks are there.",
-        .options = options, .n_options = VR_COUNT(options), .min_args = 0, .max_args = 0, .arg_name = "",
+        .options = options,
+        .n_options = VR_COUNT(options),
+        .min_args = 0,
+        .max_args = 0,
+        .arg_name = "",
         .example = "  vrwkv eval text -m model.gguf --data data/text --task lambada --task piqa -o model.text.json",
     };
     int code = vr_options_parse(&usage, argc, argv, &words);
@@ -303,12 +337,16 @@ static vr_status run_perplexity(const vr_model_args *args, const char *path, boo
     vr_perplexity p;
     vr_status status = vr_map_open(&map, path, false, err);
     if (status == VRWKV_OK) status = vr_model_args_open(args, &loading, &model, err);
-    if (status == VRWKV_OK) status = vr_perplexity_of(&p, model, (vr_slice){map.data ? (const char *)map.data : "", map.size}, err);
+    if (status == VRWKV_OK)
+        status = vr_perplexity_of(&p, model, (vr_slice){map.data ? (const char *)map.data : "", map.size}, err);
     if (status == VRWKV_OK && json)
-        *code = vr_json_print(json_pack("{s:I, s:I, s:f, s:f, s:f}", "tokens", (json_int_t)p.tokens, "bytes", (json_int_t)p.bytes, "log_likelihood",
-                                        p.log_likelihood, "perplexity", p.per_token, "bits_per_byte", p.bits_per_byte), 1);
+        *code = vr_json_print(json_pack("{s:I, s:I, s:f, s:f, s:f}", "tokens", (json_int_t)p.tokens, "bytes",
+                                        (json_int_t)p.bytes, "log_likelihood", p.log_likelihood, "perplexity", p.per_token,
+                                        "bits_per_byte", p.bits_per_byte),
+                              1);
     else if (status == VRWKV_OK)
-        printf("perplexity %.4f a token, %.4f bits a byte (%zu tokens, %zu bytes)\n", p.per_token, p.bits_per_byte, p.tokens, p.bytes);
+        printf("perplexity %.4f a token, %.4f bits a byte (%zu tokens, %zu bytes)\n", p.per_token, p.bits_per_byte, p.tokens,
+               p.bytes);
     vr_map_close(&map);
     vrwkv_model_close(model);
     return status;

@@ -24,6 +24,8 @@ static const verb verbs[] = {
     {"run", "one answer, about a picture or not", vr_cmd_run},
     {"chat", "a conversation in the terminal", vr_cmd_chat},
     {"batch", "a folder of pictures and some questions to JSON lines", vr_cmd_batch},
+    {"Training", NULL, NULL},
+    {"train", "train a model, or go on with a training", vr_cmd_train},
     {"Benchmarks", NULL, NULL},
     {"eval", "run a benchmark, rank candidates, measure text ability, compare", vr_cmd_eval},
     {"score", "score an answer file as the official scorer does", vr_cmd_score},

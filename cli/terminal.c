@@ -195,17 +195,19 @@ static void on_interrupt(int number) {
 }
 
 void vr_interrupt_install(bool keep) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = keep ? 0 : (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_interrupt}, before;
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction before;
     sigemptyset(&action.sa_mask);
     for (int i = 0; i < (keep ? 1 : (int)(sizeof numbers / sizeof *numbers)); i++) {
         if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN) continue; /* nohup */
+        /* the second Ctrl-C kills; not so a kill, which some senders repeat at once (`timeout` does) */
+        action.sa_flags = keep || numbers[i] != SIGINT ? 0 : (int)SA_RESETHAND;
         sigaction(numbers[i], &action, NULL); /* without SA_RESTART: a waiting read comes back */
     }
 }
 
 bool vr_interrupted(void) { return interrupted != 0; }
+const int *vr_interrupt_flag(void) { return (const int *)(uintptr_t)&interrupted; }
 int vr_interrupt_code(void) { return 128 + (int)interrupted; }
 void vr_interrupt_clear(void) { interrupted = 0; }
 void vr_interrupt_target(vrwkv_context *context) { target = context; }

@@ -39,9 +39,10 @@ const char *vr_size_text(double bytes, char *buffer);
 void vr_preview(const vr_image *image);
 
 /* Ctrl-C, and a polite kill: the first one sets a flag (and cancels the context that is set), so that
- * half-written files are removed; the second one kills. keep: every Ctrl-C sets the flag, kill kills. */
+ * half-written files are removed; a second Ctrl-C kills. keep: every Ctrl-C sets the flag, kill kills. */
 void vr_interrupt_install(bool keep);
 bool vr_interrupted(void);
+const int *vr_interrupt_flag(void); /* not 0 once interrupted: for calls that look at it themselves */
 int vr_interrupt_code(void); /* the shell's: 128 and the signal's number */
 void vr_interrupt_clear(void);
 /* While a long call of this context runs; NULL afterwards. */

@@ -15,6 +15,7 @@ int vr_cmd_prompt(int argc, char **argv);
 int vr_cmd_batch(int argc, char **argv);
 int vr_cmd_eval(int argc, char **argv);
 int vr_cmd_score(int argc, char **argv);
+int vr_cmd_train(int argc, char **argv);
 int vr_cmd_bench(int argc, char **argv);
 
 #endif

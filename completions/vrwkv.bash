@@ -19,13 +19,16 @@ _vrwkv() {
     --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b v7-0b1 v7-0b4 v7-1b5" -- "$cur"); return ;;
     -n | -p | -t | -r | --repeats | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
         --repeat-penalty | --presence-penalty | --frequency-penalty | --penalty-decay | --seed | --stop | --stop-token | \
-        --ctx-len | --vit-heads | --grid-size | --num-token-per-image | --rescale-every) return ;;
+        --ctx-len | --limit | --chunk | --batch | --rank-top | --vit-heads | --grid-size | --num-token-per-image | --rescale-every) return ;;
     esac
     case $verb in
     convert) options="--out --type --split --rescale-every --vision --seed --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
     inspect) options="--brief --config --json --threads" ;;
     run) options="$model $sampling --image --prompt --tokens --raw --pad --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
     chat) options="$model $sampling --image --no-blank-image --manner --state-in --max-tokens" ;;
+    batch) options="$model --question --questions --schema --out --recursive --max-tokens --keep-going --manner --pad --batch --no-reuse --json" ;;
+    eval) options="$model --data --check --split --questions --images --limit --chunk --keep-going --manner --pad --max-tokens --batch --no-reuse --rank --rank-top --out --submission --gallery --no-report --json" ;;
+    score) options="--data --answers --split --questions --limit --submission --manner --keep-going --threads --json" ;;
     tokenize) options="--model --json --threads" ;;
     detokenize) options="--model --bytes --json --threads" ;;
     prompt) options="--image-position --version --ctx-len --model --json --threads" ;;

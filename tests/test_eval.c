@@ -1,5 +1,6 @@
 /* Room eval where the reference cases do not reach: letters of all of Unicode, readers of damaged files,
  * statistics, shapes of answers, and the language model's rows against the library's own scores. */
+#include "base/memory.h"
 #include "eval/batch.h"
 #include "eval/humans.h"
 #include "eval/lm.h"
@@ -51,10 +52,23 @@ static const char *file_of(const char *text, size_t n, const char *ending) {
 
 static void letters_are_those_of_unicode(void **unused) {
     (void)unused;
-    static const struct { const char *in, *lower, *capital; } cases[] = {
-        {"ABC xyz", "abc xyz", "Abc xyz"}, {"ÀÉÎ", "àéî", "Àéî"}, {"İ", "i̇", "İ"}, {"ΟΔΟΣ ΣΑΣ", "οδος σας", "Οδος σας"},
-        {"ß", "ß", "Ss"}, {"ŉ", "ŉ", "ʼN"}, {"猫 Cat", "猫 cat", "猫 cat"}, {"ǆ", "ǆ", "ǅ"}, {"", "", ""},
-        {"\xff" "A", "\xff" "a", "\xff" "a"}, /* no UTF-8: kept */
+    static const struct { const char *in, *lower, *capital;
+    } cases[] = {
+        {"ABC xyz", "abc xyz", "Abc xyz"},
+        {"ÀÉÎ", "àéî", "Àéî"},
+        {"İ", "i̇", "İ"},
+        {"ΟΔΟΣ ΣΑΣ", "οδος σας", "Οδος σας"},
+        {"ß", "ß", "Ss"},
+        {"ŉ", "ŉ", "ʼN"},
+        {"猫 Cat", "猫 cat", "猫 cat"},
+        {"ǆ", "ǆ", "ǅ"},
+        {"", "", ""},
+        {"\xff"
+         "A",
+         "\xff"
+         "a",
+         "\xff"
+         "a"}, /* no UTF-8: kept */
     };
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         char out[128];
@@ -81,6 +95,8 @@ static void answers_are_normalised(void **unused) {
     normalised("vqa", "٣,٤ a-b", "٣٤ ab"); /* Unicode's digits make a number too */
     normalised("vqa", "1.٣ a.", "1.٣");
     normalised("vqa_gt", "The Red.", "The Red");
+    normalised("vqa", "........................................", "........"); /* 32 points go, the rest stays */
+    normalised("m4c", "somebody'd none", "somebodyd 0");
     normalised("vqa", "\t Two\nDogs ", "2 dogs");
     assert_null(vr_rule_find("nothing"));
 }
@@ -236,10 +252,113 @@ static void weights_of_one_give_the_headline(void **unused) {
     }
 }
 
+/* values of one answer to the first question of a benchmark */
+static json_t *values_of(const char *bench, const char *answer) {
+    char folder[256];
+    vr_set set;
+    vr_answers answers;
+    vr_score score;
+    snprintf(folder, sizeof folder, "%s%s", DATA, bench);
+    OK(vr_set_load(&set, vr_bench_find(bench), folder, &(vr_set_options){.limit = 1}, &err));
+    OK(vr_answers_start(&answers, &set, "test", &err));
+    OK(vr_answers_keep(&answers, &set, 0, vr_slice_of(answer), "User: <image>", 1, &err));
+    OK(vr_score_make(&score, &set, &answers, &err));
+    json_t *values = json_incref(score.values);
+    vr_score_free(&score);
+    vr_answers_free(&answers);
+    vr_set_free(&set);
+    return values;
+}
+
+/* The first row asks for 5 triangles (A, right), 4 (B), 2 (C) or 3 (D). */
+static void letters_are_read_as_mmbench_does(void **unused) {
+    (void)unused;
+    static const struct { const char *answer, *letter; int right_in_2023;
+    } cases[] = {
+        {"A", "A", 1},
+        {"(A)", "A", 1},
+        {"A.", "A", 1},
+        {"*A*", "A", 0},
+        {"Z", "Z", 0},
+        {"", "Z", 0},
+        {"I think that A is the one word", "Z", 0}, /* not among the last four words */
+        {"we think A is the word", "A", 0},
+        {"A is it", "A", 1},
+        {"A is it now", "A", 0}, /* an article in 2023 */
+        {"A B", "Z", 0},
+        {"A or B? the correct ANSWER is **b**", "B", 0},
+        {"E", "Z", 0},
+        {"5 TRIANGLES", "A", 1},
+        {"5 triangles or 4 triangles", "Z", 0},
+        {"Cannot determine the answer, B", "Z", 0},
+        {"there are, if I count them as carefully as I can and look at each corner of the picture, 5 triangles in it, and "
+         "not "
+         "one less than that",
+         "Z", 1}, /* too long for its options */
+    };
+    for (size_t i = 0; i < VR_COUNT(cases); i++) {
+        json_t *values = values_of("mmbench", cases[i].answer);
+        const char *letter = vr_text_or(json_object_get(values, "letters"), "67", "none");
+        double older = json_number_value(json_object_get(json_object_get(values, "circular_2023_rules"), "overall"));
+        if (strcmp(letter, cases[i].letter) != 0 || older != cases[i].right_in_2023)
+            fail_msg("\"%s\": %s and %g, expected %s and %d", cases[i].answer, letter, older, cases[i].letter,
+                     cases[i].right_in_2023);
+        json_decref(values);
+    }
+}
+
+static void letters_are_read_as_scienceqa_does(void **unused) {
+    (void)unused;
+    static const char *const cases[][2] = {{"A", "A"},
+                                           {" A", "FAILED"},
+                                           {"A.", "FAILED"},
+                                           {"A. yes", "A"},
+                                           {"The answer is C!", "C"},
+                                           {"The answer is C\n", "FAILED"},
+                                           {"The answer is C", "FAILED"},
+                                           {"The answer is C. The answer is D.", "FAILED"},
+                                           {"the answer is C.", "FAILED"}};
+    for (size_t i = 0; i < VR_COUNT(cases); i++) {
+        json_t *values = values_of("scienceqa", cases[i][0]);
+        const char *parsed = vr_text_or(json_object_get(values, "parsed"), "30", "none");
+        if (strcmp(parsed, cases[i][1]) != 0) fail_msg("\"%s\": %s, expected %s", cases[i][0], parsed, cases[i][1]);
+        json_decref(values);
+    }
+}
+
+/* An encoder of one id a byte. */
+static vr_status encode_bytes(void *user, vr_slice text, vr_id_list *ids, vr_error *e) {
+    (void)user;
+    for (size_t i = 0; i < text.n; i++) {
+        if (vr_grow(&ids->items, &ids->room, ids->n + 1, sizeof *ids->items, e) != VRWKV_OK) return VRWKV_ERR_MEMORY;
+        ids->items[ids->n++] = (unsigned char)text.p[i];
+    }
+    return VRWKV_OK;
+}
+
+static void spaces_at_the_end_belong_to_what_follows(void **unused) {
+    (void)unused;
+    vr_document *document = calloc(1, sizeof *document);
+    json_t *line = json_pack("{s:s, s:s, s:{s:[s,s], s:[s,s]}}", "question_stem", "ride a \n", "answerKey", " B", "choices",
+                             "text", "cat", "dog", "label", "A", "B");
+    const vr_predictor with = {.encode = encode_bytes};
+    OK(vr_document_make(document, vr_lm_task_find("openbookqa"), "openbookqa", line, &(vr_where){"test", 1},
+                        VRWKV_ORIGINAL, &with, &err));
+    assert_int_equal(document->n, 2);
+    assert_int_equal(document->gold, 1);
+    assert_int_equal(document->requests[0].n_context, 1 + 6); /* the line end in front, "ride a" */
+    assert_int_equal(document->requests[0].ids.n, 1 + 6 + 2 + 4);
+    assert_int_equal(document->requests[0].length, 3);
+    vr_document_clear(document);
+    free(document);
+    json_decref(line);
+}
+
 static void averages_are_the_papers(void **unused) {
     (void)unused;
-    json_t *tasks = json_pack("{s:{s:{s:f},s:i},s:{s:{s:f},s:i},s:{s:{s:f},s:i}}", "xwinograd_en", "metrics", "acc", 0.9, "documents", 30,
-                              "xwinograd_fr", "metrics", "acc", 0.6, "documents", 10, "piqa", "metrics", "acc", 0.5, "documents", 7);
+    json_t *tasks =
+        json_pack("{s:{s:{s:f},s:i},s:{s:{s:f},s:i},s:{s:{s:f},s:i}}", "xwinograd_en", "metrics", "acc", 0.9, "documents",
+                  30, "xwinograd_fr", "metrics", "acc", 0.6, "documents", 10, "piqa", "metrics", "acc", 0.5, "documents", 7);
     json_t *averages = vr_lm_averages(tasks);
     double mean = json_number_value(json_object_get(json_object_get(averages, "groups"), "xwinograd"));
     assert_true(fabs(mean - 82.5) < 1e-9); /* by documents */
@@ -273,23 +392,38 @@ static size_t taken(const char *schema, const char *text, bool *end) {
 
 static void shapes_take_their_json_and_no_other(void **unused) {
     (void)unused;
-    static const char object[] = "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"array\",\"items\":"
-                                 "{\"type\":\"string\",\"maxLength\":3},\"minItems\":1,\"maxItems\":2}}}";
-    static const struct { const char *schema, *text; size_t n; bool end; } cases[] = {
-        {object, "{\"a\":12,\"b\":[\"x\",\"\\u00e9yz\"]}", 29, true}, {object, "{\"a\":1.5", 6, false}, {object, "{\"b\"", 2, false},
-        {object, "{\"a\":1,\"b\":[]}", 12, false}, {object, "{\"a\":1,\"b\":[\"abcd\"]}", 16, false}, {object, "{\"a\":1,\"b\":[\"\",\"\",\"\"]}", 17, false},
-        {"{\"type\":\"number\"}", "-0.25", 5, true}, {"{\"type\":\"number\"}", "012", 1, true}, {"{\"type\":\"number\"}", "1.", 2, false},
-        {"{\"type\":\"integer\"}", "1234567890123456", 15, true}, {"{\"enum\":[1,12,\"x\"]}", "12", 2, true}, {"{\"enum\":[1,12]}", "13", 1, true},
-        {"{\"type\":\"boolean\"}", "true", 4, true}, {"{\"type\":\"boolean\"}", "trap", 2, false}, {"{\"type\":\"null\"}", "null ", 4, true},
-        {"{\"const\":\"é\"}", "\"é\"", 4, true}, {"{\"type\":\"object\"}", "{}", 2, true},
-        {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}", "[1,2,33]", 8, true}, {"{\"type\":\"string\",\"minLength\":2}", "\"a\"", 2, false},
+    static const char object[] =
+        "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"array\",\"items\":"
+        "{\"type\":\"string\",\"maxLength\":3},\"minItems\":1,\"maxItems\":2}}}";
+    static const struct { const char *schema, *text; size_t n; bool end;
+    } cases[] = {
+        {object, "{\"a\":12,\"b\":[\"x\",\"\\u00e9yz\"]}", 29, true},
+        {object, "{\"a\":1.5", 6, false},
+        {object, "{\"b\"", 2, false},
+        {object, "{\"a\":1,\"b\":[]}", 12, false},
+        {object, "{\"a\":1,\"b\":[\"abcd\"]}", 16, false},
+        {object, "{\"a\":1,\"b\":[\"\",\"\",\"\"]}", 17, false},
+        {"{\"type\":\"number\"}", "-0.25", 5, true},
+        {"{\"type\":\"number\"}", "012", 1, true},
+        {"{\"type\":\"number\"}", "1.", 2, false},
+        {"{\"type\":\"integer\"}", "1234567890123456", 15, true},
+        {"{\"enum\":[1,12,\"x\"]}", "12", 2, true},
+        {"{\"enum\":[1,12]}", "13", 1, true},
+        {"{\"type\":\"boolean\"}", "true", 4, true},
+        {"{\"type\":\"boolean\"}", "trap", 2, false},
+        {"{\"type\":\"null\"}", "null ", 4, true},
+        {"{\"const\":\"é\"}", "\"é\"", 4, true},
+        {"{\"type\":\"object\"}", "{}", 2, true},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}", "[1,2,33]", 8, true},
+        {"{\"type\":\"string\",\"minLength\":2}", "\"a\"", 2, false},
         {"{\"type\":\"string\"}", "\"a\nb", 2, false},
     };
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         bool end;
         size_t n = taken(cases[i].schema, cases[i].text, &end);
         if (n != cases[i].n || end != cases[i].end)
-            fail_msg("%zu: %zu bytes of %s, expected %zu; may end: %d, expected %d", i, n, cases[i].text, cases[i].n, end, cases[i].end);
+            fail_msg("%zu: %zu bytes of %s, expected %zu; may end: %d, expected %d", i, n, cases[i].text, cases[i].n, end,
+                     cases[i].end);
     }
     json_t *json = json_loads("{\"type\":\"string\",\"pattern\":\"a+\"}", 0, NULL);
     vr_shape *shape;
@@ -375,13 +509,23 @@ static void branches_are_independent(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(letters_are_those_of_unicode),  cmocka_unit_test(answers_are_normalised),
-        cmocka_unit_test(people_are_left_out_in_turn),   cmocka_unit_test(lists_are_read_member_by_member),
-        cmocka_unit_test(faults_stop_or_are_counted),    cmocka_unit_test(tables_are_read_as_pandas_does),
-        cmocka_unit_test(base64_goes_both_ways),         cmocka_unit_test(chunks_are_the_originals),
-        cmocka_unit_test(mcnemar_is_exact),              cmocka_unit_test(weights_of_one_give_the_headline),
-        cmocka_unit_test(averages_are_the_papers),       cmocka_unit_test(shapes_take_their_json_and_no_other),
-        cmocka_unit_test(sequences_are_read_exactly),    cmocka_unit_test(branches_are_independent),
+        cmocka_unit_test(letters_are_those_of_unicode),
+        cmocka_unit_test(answers_are_normalised),
+        cmocka_unit_test(people_are_left_out_in_turn),
+        cmocka_unit_test(lists_are_read_member_by_member),
+        cmocka_unit_test(faults_stop_or_are_counted),
+        cmocka_unit_test(tables_are_read_as_pandas_does),
+        cmocka_unit_test(base64_goes_both_ways),
+        cmocka_unit_test(chunks_are_the_originals),
+        cmocka_unit_test(mcnemar_is_exact),
+        cmocka_unit_test(weights_of_one_give_the_headline),
+        cmocka_unit_test(letters_are_read_as_mmbench_does),
+        cmocka_unit_test(letters_are_read_as_scienceqa_does),
+        cmocka_unit_test(spaces_at_the_end_belong_to_what_follows),
+        cmocka_unit_test(averages_are_the_papers),
+        cmocka_unit_test(shapes_take_their_json_and_no_other),
+        cmocka_unit_test(sequences_are_read_exactly),
+        cmocka_unit_test(branches_are_independent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

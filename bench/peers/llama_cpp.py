@@ -44,15 +44,17 @@ def set_up():
         venv.create(os.path.join(HOME, "venv"), with_pip=True)
     if subprocess.run([python, "-I", "-c", "import llama_cpp, gguf, numpy"], capture_output=True).returncode:
         print("building llama-cpp-python, once ...", file=sys.stderr)
-        subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "llama-cpp-python", "gguf", "numpy"],
-                       check=True)
+        pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        subprocess.run(pip + ["install", "llama-cpp-python", "gguf", "numpy"], check=True)
     return python
 
 
 # ---- random checkpoints, in the released key layout ----
 
 def rwkv6(layers, width, small, np, rng):
-    heads, ffn, mix, decay = width // 64, 32 if small else int(width * 3.5) // 32 * 32, 4 if small else 32, 8 if small else 64
+    heads, ffn, mix, decay = width // 64, int(width * 3.5) // 32 * 32, 32, 64
+    if small:
+        ffn, mix, decay = 32, 4, 8
     for i in range(layers):
         p, a = f"blocks.{i}.", f"blocks.{i}.att."
         for name in "xwkvrg":
@@ -148,8 +150,8 @@ def tensors(path, np):
 
 def our_run(model, ids, steps, np):
     """Greedy ids after the prompt, and the logits of every row that led to one."""
-    out = json.loads(vrwkv("run", "-m", model, "--greedy", "--manner", "original", "--raw", "-p", TEXT, "-n", str(steps), "--json",
-                           "--stop-token", "-1"))
+    out = json.loads(vrwkv("run", "-m", model, "--greedy", "--manner", "original", "--raw", "-p", TEXT, "-n", str(steps),
+                           "--json", "--stop-token", "-1"))
     trace = os.path.join(HOME, "trace.safetensors")
     vrwkv("trace", "-m", model, "--tokens", ",".join(map(str, ids + out["ids"][:-1])), "-o", trace)
     return out["ids"], tensors(trace, np)["logits"][len(ids) - 1:]
@@ -196,8 +198,9 @@ def compare(label, model, theirs_model, steps, bound, np):
     differ = [t for t in range(len(ours)) if best[t] != ours[t]]
     close = all(logits[t][ours[t]] - logits[t][best[t]] <= 2 * bound * spread for t in differ)
     good = off <= bound and their_ids == ids and close and text == their_text
-    print(f"{label:42} logits differ by {off:7.1e} of their spread, bound {bound:.0e}; {len(ours) - len(differ)}/{len(ours)} greedy ids equal; "
-          f"prompt ids {'equal' if their_ids == ids else 'DIFFER'}, text {'equal' if text == their_text else 'DIFFERS'}{'' if good else '  <-- WRONG'}", flush=True)
+    print(f"{label:42} logits differ by {off:7.1e} of their spread, bound {bound:.0e}; "
+          f"{len(ours) - len(differ)}/{len(ours)} greedy ids equal; prompt ids {'equal' if their_ids == ids else 'DIFFER'}, "
+          f"text {'equal' if text == their_text else 'DIFFERS'}{'' if good else '  <-- WRONG'}", flush=True)
     return good
 
 
@@ -233,7 +236,8 @@ def check_vocabulary(path):
     tokens, types = (reader.fields["tokenizer.ggml." + name].contents() for name in ("tokens", "token_type"))
     wrong = sum(a != b for a, b in zip(tokens, expected))
     good = len(tokens) == 65536 and wrong == 0 and [types[i] for i in (0, 1, 65529, 65530)] == [3, 1, 1, 5]
-    print(f"vocabulary: {len(tokens)} tokens, {wrong} other than llama.cpp's converter writes them{'' if good else '  <-- WRONG'}", flush=True)
+    print(f"vocabulary: {len(tokens)} tokens, {wrong} other than llama.cpp's converter writes them"
+          f"{'' if good else '  <-- WRONG'}", flush=True)
     return good
 
 

@@ -26,7 +26,8 @@ BOUNDS = {"FP32": 1e-3, "FP16": 2e-2}
 
 def last_logits(model, folder):
     trace = os.path.join(folder, "trace.safetensors")
-    subprocess.run([VRWKV, "trace", "-m", model, "--tokens", ",".join(map(str, PROMPT)), "-o", trace], check=True, capture_output=True)
+    ids = ",".join(map(str, PROMPT))
+    subprocess.run([VRWKV, "trace", "-m", model, "--tokens", ids, "-o", trace], check=True, capture_output=True)
     with open(trace, "rb") as data:
         data = data.read()
     size = struct.unpack("<Q", data[:8])[0]
@@ -53,14 +54,14 @@ def check(path, folder):
     total = sum(a - b for a, b in zip(found, expected))
     same = found == last_logits(converted, folder)
     good = same and worst <= BOUNDS.get(kind, float("inf"))
-    print(f"{label:16} worst logit off by {worst:8.1e} (bound {BOUNDS.get(kind, 'none')}), sum of differences {total:+.6f}, of {max(map(abs, expected)):.1f}; "
-          f"converted: {'the same bits' if same else 'OTHER BITS'}{'' if good else '  <-- WRONG'}")
+    print(f"{label:16} worst logit off by {worst:8.1e} (bound {BOUNDS.get(kind, 'none')}) of {max(map(abs, expected)):.1f}, "
+          f"sum of differences {total:+.6f}; converted: {'the same bits' if same else 'OTHER BITS'}{'' if good else '  <-- WRONG'}")
     return good
 
 
 def main():
-    folder = os.path.join(sys.argv[1], "tests") if len(sys.argv) == 2 else os.environ.get("RWKV_CPP", "") and os.path.join(os.environ["RWKV_CPP"], "tests")
-    files = sorted(glob.glob(os.path.join(folder, "tiny-rwkv-*.bin"))) if folder else []
+    checkout = sys.argv[1] if len(sys.argv) == 2 else os.environ.get("RWKV_CPP", "")
+    files = sorted(glob.glob(os.path.join(checkout, "tests", "tiny-rwkv-*.bin"))) if checkout else []
     if not files:
         print("no checkout of rwkv.cpp (name it, or set RWKV_CPP): its tiny models are not run")
         return 77

@@ -43,8 +43,8 @@ static size_t choose(const vr_answers *answers, const vr_set *set, size_t first,
     return open < set->n ? open : asked;
 }
 
-vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t question, vr_slice text, const char *prompt, size_t line,
-                          vr_error *err) {
+vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t question, vr_slice text, const char *prompt,
+                          size_t line, vr_error *err) {
     size_t prompt_bytes = prompt && (set->bench->prompts || set->bench->repeats) ? strlen(prompt) + 1 : 0;
     char *storage = vr_alloc(text.n + 1 + prompt_bytes, 1);
     if (!storage) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for an answer");
@@ -68,8 +68,8 @@ vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t questio
     return VRWKV_OK;
 }
 
-vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_where *where, vr_faults *faults,
-                         vr_error *err) {
+vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_where *where,
+                         vr_faults *faults, vr_error *err) {
     const json_t *id = json_object_get(line, "question_id"), *text = json_object_get(line, "text");
     const char *prompt = json_string_value(json_object_get(line, "prompt"));
     char digits[24];
@@ -77,16 +77,17 @@ vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *l
         return vr_fault(faults, err, "%s:%zu: \"question_id\" is %s", where->path, where->line,
                         id ? "neither a number nor a text" : "missing");
     if (!json_is_string(text))
-        return vr_fault(faults, err, "%s:%zu: \"text\", the answer, is %s", where->path, where->line, text ? "no text" : "missing");
+        return vr_fault(faults, err, "%s:%zu: \"text\", the answer, is %s", where->path, where->line,
+                        text ? "no text" : "missing");
     size_t question = vr_set_find(set, id);
     if (question < set->n && set->questions[question].same) question = choose(answers, set, question, prompt);
     if (question == set->n)
-        return vr_fault(faults, err, "%s:%zu: id %s is no question of %s%s", where->path, where->line, vr_id_text(id, digits), set->file,
-                        vr_set_find(set, id) < set->n ? " with this prompt" : "");
+        return vr_fault(faults, err, "%s:%zu: id %s is no question of %s%s", where->path, where->line,
+                        vr_id_text(id, digits), set->file, vr_set_find(set, id) < set->n ? " with this prompt" : "");
     size_t before = answers->of_question[question];
     if (before)
-        VR_TRY(vr_fault(faults, err, "%s:%zu: a second answer to question %s, the first is at line %zu", where->path, where->line,
-                        vr_id_text(id, digits), answers->items[before - 1].line));
+        VR_TRY(vr_fault(faults, err, "%s:%zu: a second answer to question %s, the first is at line %zu", where->path,
+                        where->line, vr_id_text(id, digits), answers->items[before - 1].line));
     return vr_answers_keep(answers, set, question, vr_json_slice(text), prompt, where->line, err);
 }
 
@@ -108,7 +109,8 @@ static vr_status check_missing(const vr_answers *answers, const vr_set *set, vr_
     if (answers->missing == 0 || set->bench->blanks) return VRWKV_OK;
     while (answers->of_question[first]) first++;
     return vr_fault(faults, err, "%s: %zu of %zu questions have no answer, the first is id %s (%s:%zu)", answers->path,
-                    answers->missing, set->n, vr_id_text(set->questions[first].id, digits), set->file, set->questions[first].line);
+                    answers->missing, set->n, vr_id_text(set->questions[first].id, digits), set->file,
+                    set->questions[first].line);
 }
 
 vr_status vr_answers_read(vr_answers *answers, const vr_set *set, const char *path, vr_faults *faults, vr_error *err) {
@@ -127,7 +129,8 @@ vr_slice vr_answer_of(const vr_answers *answers, size_t question) {
 /* ---- scores ---- */
 
 void vr_score_figure(vr_score *score, const char *name, double value, int decimals, bool original) {
-    if (score->n_figures < VR_MOST_FIGURES) score->figures[score->n_figures++] = (vr_figure){name, value, decimals, original};
+    if (score->n_figures < VR_MOST_FIGURES)
+        score->figures[score->n_figures++] = (vr_figure){name, value, decimals, original};
 }
 
 const vr_figure *vr_score_headline(const vr_score *score, bool original) {
@@ -169,7 +172,8 @@ double vr_score_weighted(const vr_set *set, const vr_verdict *verdicts, const un
     return 100 * vr_ratio(sum, n);
 }
 
-vr_status vr_submission_save(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path, vr_error *err) {
+vr_status vr_submission_save(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path,
+                             vr_error *err) {
     const vr_bench *bench = set->bench;
     if (bench->write_submission) return bench->write_submission(set, answers, score, path, err);
     if (score->submission) return vr_json_save(score->submission, path, 0, err);

@@ -91,13 +91,15 @@ static vr_status find_reuse(vr_ask *ask, vr_error *err) {
     free(other.items);
     ask->keep_state = first && !pads;
     if (!first) ask->reason = "the prompt puts the question before the picture";
-    if (first && pads) ask->reason = "the original's left padding depends on the question's length (--pad none keeps the state)";
+    if (first && pads)
+        ask->reason = "the original's left padding depends on the question's length (--pad none keeps the state)";
     return status;
 }
 
 /* ---- opening ---- */
 
-vr_status vr_ask_open(vr_ask **out, vrwkv_model *model, const vr_ask_options *options, vr_reply_fn reply, void *user, vr_error *err) {
+vr_status vr_ask_open(vr_ask **out, vrwkv_model *model, const vr_ask_options *options, vr_reply_fn reply, void *user,
+                      vr_error *err) {
     vr_ask *ask = *out = vr_alloc(1, sizeof *ask);
     if (!ask) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     *ask = (vr_ask){.model = model, .info = vrwkv_model_info(model), .options = *options, .reply = reply, .user = user};
@@ -136,16 +138,16 @@ void vr_ask_close(vr_ask *ask) {
     free(ask);
 }
 
-const char *vr_ask_reuse(const vr_ask *ask) { return ask->keep_state ? "state" : ask->info->image_tokens ? "features" : "none"; }
+const char *vr_ask_reuse(const vr_ask *ask) {
+    return ask->keep_state ? "state" : ask->info->image_tokens ? "features" : "none";
+}
 const char *vr_ask_reuse_reason(const vr_ask *ask) { return ask->reason; }
 
-vr_status vr_ask_picture(vr_ask *ask, vrwkv_features *picture, vr_error *err) {
-    (void)err;
+void vr_ask_picture(vr_ask *ask, vrwkv_features *picture) {
     vrwkv_features_share(picture);
     vrwkv_features_free(ask->picture);
     ask->picture = picture;
     ask->have_behind = false;
-    return VRWKV_OK;
 }
 
 /* ---- reading ---- */
@@ -153,7 +155,8 @@ vr_status vr_ask_picture(vr_ask *ask, vrwkv_features *picture, vr_error *err) {
 static vr_status new_context(const vr_ask *ask, vrwkv_context **out, vr_error *err) {
     vrwkv_sampling greedy = vrwkv_sampling_default();
     greedy.temperature = 0;
-    const vrwkv_context_options options = {.manner = ask->options.manner, .padding = ask->options.padding, .sampling = greedy};
+    const vrwkv_context_options options = {
+        .manner = ask->options.manner, .padding = ask->options.padding, .sampling = greedy};
     return vrwkv_context_new(ask->model, &options, out, err);
 }
 
@@ -167,7 +170,8 @@ static vr_status read_prompt(vr_ask *ask, vrwkv_context *context, const vr_id_li
     size_t lead = ask->picture ? lead_length(ids) : 0;
     vrwkv_context_reset(context);
     if (!ask->keep_state || !lead) return feed(ask, context, ids->items, ids->n, ask->picture != NULL, err);
-    bool known = ask->have_behind && ask->lead.n == lead && memcmp(ask->lead.items, ids->items, lead * sizeof *ids->items) == 0;
+    bool known =
+        ask->have_behind && ask->lead.n == lead && memcmp(ask->lead.items, ids->items, lead * sizeof *ids->items) == 0;
     if (!known) {
         if (!ask->behind) VR_TRY(new_context(ask, &ask->behind, err));
         vrwkv_context_reset(ask->behind);
@@ -217,8 +221,12 @@ static vr_status give_reply(vr_ask *ask, slot *s, vr_error *err) {
     const char *blank = vr_slice_find(text, "\n\n");
     if (blank) text.n = (size_t)(blank - text.p);
     double n = (double)s->ids.n;
-    const vr_reply reply = {.job = s->job, .prompt = vr_str_slice(&s->prompt), .text = vr_trim(text), .avg_logit = s->logits / n,
-                            .avg_prob = pow(s->product, 1 / n), .tokens = (int)s->ids.n,
+    const vr_reply reply = {.job = s->job,
+                            .prompt = vr_str_slice(&s->prompt),
+                            .text = vr_trim(text),
+                            .avg_logit = s->logits / n,
+                            .avg_prob = pow(s->product, 1 / n),
+                            .tokens = (int)s->ids.n,
                             .complete = !ask->options.shape || vr_shape_may_end(&s->shape)};
     s->busy = false;
     return ask->reply(ask->user, &reply, err);
@@ -229,7 +237,8 @@ static vr_status choose(vr_ask *ask, slot *s, int32_t *token, vr_error *err) {
     const float *logits = vrwkv_logits(s->context);
     *token = ask->options.shape ? vr_words_choose(&ask->words, logits, ask->info->stop_token, &s->shape)
                                 : vr_likeliest(logits, ask->info->n_vocab);
-    if (*token < 0) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "no token of the vocabulary goes on with the shape that is wanted");
+    if (*token < 0)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "no token of the vocabulary goes on with the shape that is wanted");
     s->logits += logits[*token];
     s->product *= exp(vr_log_softmax(logits, ask->info->n_vocab, *token));
     VR_TRY(vr_grow(&s->ids.items, &s->ids.room, s->ids.n + 1, sizeof *s->ids.items, err));

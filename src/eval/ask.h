@@ -34,13 +34,14 @@ typedef struct vr_reply {
 
 typedef vr_status (*vr_reply_fn)(void *user, const vr_reply *reply, vr_error *err);
 
-vr_status vr_ask_open(vr_ask **out, vrwkv_model *model, const vr_ask_options *options, vr_reply_fn reply, void *user, vr_error *err);
+vr_status vr_ask_open(vr_ask **out, vrwkv_model *model, const vr_ask_options *options, vr_reply_fn reply, void *user,
+                      vr_error *err);
 void vr_ask_close(vr_ask *ask);
 /* What is kept of a picture: "state", or "features", and why, for a reader. */
 const char *vr_ask_reuse(const vr_ask *ask);
 const char *vr_ask_reuse_reason(const vr_ask *ask);
 /* The questions that follow are about this picture (NULL: none); it is shared, not taken. */
-vr_status vr_ask_picture(vr_ask *ask, vrwkv_features *picture, vr_error *err);
+void vr_ask_picture(vr_ask *ask, vrwkv_features *picture);
 /* Reads one question; where the batch is full, first generates until an answer is finished. Replies
  * come through the callback, now or later, in any order. */
 vr_status vr_ask_question(vr_ask *ask, size_t job, const char *question, vr_error *err);

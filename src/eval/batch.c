@@ -98,8 +98,8 @@ static vr_status match_line(void *user, const json_t *line, const vr_where *wher
     }
     while (q < w->options->n_questions && strcmp(w->options->questions[q], question) != 0) q++;
     if (p >= w->n || strcmp(w->pictures[p], image) != 0 || q == w->options->n_questions)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s:%zu: no picture %.200s, or no question \"%.200s\", in this run", where->path, where->line, image,
-                       question);
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s:%zu: no picture %.200s, or no question \"%.200s\", in this run",
+                       where->path, where->line, image, question);
     *job = p * w->options->n_questions + q;
     w->result->resumed++;
     return VRWKV_OK;
@@ -110,7 +110,8 @@ static vr_status take_reply(void *user, const vr_reply *reply, vr_error *err) {
     json_t *line = json_object();
     vr_put(line, "image", vr_json_of(vr_slice_of(w->pictures[reply->job / w->options->n_questions])));
     vr_put(line, "question", vr_json_of(vr_slice_of(w->options->questions[reply->job % w->options->n_questions])));
-    json_t *shaped = w->options->ask.shape && reply->complete ? json_loadb(reply->text.p, reply->text.n, JSON_DECODE_ANY, NULL) : NULL;
+    json_t *shaped =
+        w->options->ask.shape && reply->complete ? json_loadb(reply->text.p, reply->text.n, JSON_DECODE_ANY, NULL) : NULL;
     vr_put(line, "answer", shaped ? shaped : vr_json_of(reply->text));
     if (w->options->ask.shape) vr_put(line, "complete", json_boolean(shaped != NULL));
     vr_put(line, "tokens", json_integer(reply->tokens));
@@ -124,7 +125,8 @@ static vr_status take_reply(void *user, const vr_reply *reply, vr_error *err) {
 static json_t *make_record(const working *w) {
     const vrwkv_info *info = vrwkv_model_info(w->model);
     json_t *record = json_object(), *questions = json_array();
-    for (size_t i = 0; i < w->options->n_questions; i++) json_array_append_new(questions, vr_json_of(vr_slice_of(w->options->questions[i])));
+    for (size_t i = 0; i < w->options->n_questions; i++)
+        json_array_append_new(questions, vr_json_of(vr_slice_of(w->options->questions[i])));
     vr_put(record, "folder", json_string(w->options->folder));
     vr_put(record, "questions", questions);
     vr_put(record, "fingerprint", json_string(info->fingerprint));
@@ -155,7 +157,7 @@ static vr_status ask_about(working *w, vr_ask *ask, size_t picture, vr_error *er
         return vr_fault(w->options->faults, err, "%s: %.700s", w->pictures[picture], why.message);
     }
     w->result->encoded++;
-    status = vr_ask_picture(ask, features, err);
+    vr_ask_picture(ask, features);
     vrwkv_features_free(features);
     for (size_t q = 0; q < w->options->n_questions && status == VRWKV_OK; q++) {
         size_t job = picture * w->options->n_questions + q;
@@ -175,9 +177,10 @@ static vr_status ask_all(working *w, vr_error *err) {
         w->done++;
         if (w->options->progress && w->options->progress(w->options->user, w->done, w->n)) w->stopped = true;
     }
-    if (status == VRWKV_OK) status = vr_ask_finish(ask, err);
+    if (status == VRWKV_OK && !w->stopped) status = vr_ask_finish(ask, err);
     vr_ask_close(ask);
-    if (status == VRWKV_OK && w->stopped) return vr_fail(err, VRWKV_ERR_CANCELLED, "stopped; the same command goes on from here");
+    if (status == VRWKV_OK && w->stopped)
+        return vr_fail(err, VRWKV_ERR_CANCELLED, "stopped; the same command goes on from here");
     return status;
 }
 

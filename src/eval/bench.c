@@ -114,7 +114,8 @@ vr_status vr_set_load(vr_set *set, const vr_bench *bench, const char *folder, co
     *set = (vr_set){.bench = bench, .folder = vr_strdup(folder), .words = json_object(), .index = json_object()};
     set->split = find_split(bench, options->split, err);
     vr_status status = set->split ? VRWKV_OK : VRWKV_ERR_ARGUMENT;
-    if (status == VRWKV_OK && (!set->folder || !set->words || !set->index)) status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    if (status == VRWKV_OK && (!set->folder || !set->words || !set->index))
+        status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     if (status == VRWKV_OK) status = load(set, options, err);
     if (status != VRWKV_OK) vr_set_free(set);
     return status;
@@ -229,8 +230,9 @@ vr_status vr_load_question(vr_set *set, const json_t *line, const vr_where *wher
     static const char *const id_keys[] = {"question_id", "id", "index"}, *const answer_keys[] = {"answers", "answer"};
     vr_question question = {0};
     const char *text = text_of(line, &question.turn), *image = json_string_value(json_object_get(line, "image"));
-    const json_t *answer = question.turn ? json_object_get(json_array_get(json_object_get(line, "conversations"), 1), "value")
-                                         : first_of(line, answer_keys, VR_COUNT(answer_keys));
+    const json_t *answer = question.turn
+                               ? json_object_get(json_array_get(json_object_get(line, "conversations"), 1), "value")
+                               : first_of(line, answer_keys, VR_COUNT(answer_keys));
     if (!text) return vr_fault(faults, err, "%s:%zu: neither a text nor a conversation", where->path, where->line);
     question.id = json_incref((json_t *)first_of(line, id_keys, VR_COUNT(id_keys)));
     question.metadata = json_incref(json_object_get(line, "metadata"));

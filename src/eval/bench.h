@@ -122,11 +122,11 @@ typedef struct vr_answers {
 vr_status vr_answers_read(vr_answers *answers, const vr_set *set, const char *path, vr_faults *faults, vr_error *err);
 /* For answers that come one by one: start, then add each line. */
 vr_status vr_answers_start(vr_answers *answers, const vr_set *set, const char *path, vr_error *err);
-vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_where *where, vr_faults *faults,
-                         vr_error *err);
+vr_status vr_answers_add(vr_answers *answers, const vr_set *set, const json_t *line, const vr_where *where,
+                         vr_faults *faults, vr_error *err);
 /* The same where it is known which question was asked; a second one replaces the first. */
-vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t question, vr_slice text, const char *prompt, size_t line,
-                          vr_error *err);
+vr_status vr_answers_keep(vr_answers *answers, const vr_set *set, size_t question, vr_slice text, const char *prompt,
+                          size_t line, vr_error *err);
 void vr_answers_free(vr_answers *answers);
 /* The answer's text, "" where there is none. */
 vr_slice vr_answer_of(const vr_answers *answers, size_t question);
@@ -164,7 +164,8 @@ void vr_score_free(vr_score *score);
 /* Scores all answers. VRWKV_ERR_FORMAT where they cannot be: a question without gold, ... */
 vr_status vr_score_make(vr_score *score, vr_set *set, const vr_answers *answers, vr_error *err);
 /* Writes the file or folder that the benchmark's server or tool takes. */
-vr_status vr_submission_save(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path, vr_error *err);
+vr_status vr_submission_save(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path,
+                             vr_error *err);
 /* The official headline where the questions of group g count weight[g] times. */
 double vr_score_weighted(const vr_set *set, const vr_verdict *verdicts, const unsigned *weight);
 /* The figure to report: the official headline, or the original program's. NULL: none. */
@@ -193,7 +194,8 @@ struct vr_bench {
     /* What would have been right, for a reader. */
     void (*right)(const vr_set *set, size_t question, vr_str *out);
     /* Writes the file or folder to upload; NULL: the submission as JSON. */
-    vr_status (*write_submission)(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path, vr_error *err);
+    vr_status (*write_submission)(const vr_set *set, const vr_answers *answers, const vr_score *score, const char *path,
+                                  vr_error *err);
     const char *upload; /* ending of that file's name, ".upload.json"; NULL: nothing is uploaded */
     const char *submission; /* what that is: "upload.json", "results folder", .. ; NULL: nothing is uploaded */
 };

@@ -51,18 +51,26 @@ static vr_status load_questions(side *s, vr_error *err) {
     s->set.words = json_object();
     s->set.questions = vr_alloc(n ? n : 1, sizeof *s->set.questions);
     s->verdicts = vr_alloc(n ? n : 1, sizeof *s->verdicts);
-    if (!s->set.bench) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%s: benchmark \"%s\" is unknown", s->path, vr_text_or(s->json, "benchmark", ""));
-    if (n == 0) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%s: its questions were not scored here, so there is nothing to compare", s->path);
-    if (!s->set.words || !s->set.questions || !s->verdicts) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu questions", n);
+    if (!s->set.bench)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%s: benchmark \"%s\" is unknown", s->path,
+                       vr_text_or(s->json, "benchmark", ""));
+    if (n == 0)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%s: its questions were not scored here, so there is nothing to compare",
+                       s->path);
+    if (!s->set.words || !s->set.questions || !s->verdicts)
+        return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu questions", n);
     json_array_foreach(list, i, entry) {
         const json_t *group = json_array_get(entry, 1), *category = json_array_get(entry, 2);
         if (!json_is_string(group) || !json_is_string(category) || !json_is_number(json_array_get(entry, 3)))
             return vr_fail(err, VRWKV_ERR_FORMAT, "%s: question %zu is damaged", s->path, i);
-        s->set.questions[i] = (vr_question){.id = json_incref(json_array_get(entry, 0)), .group = vr_set_word(&s->set, json_string_value(group)),
+        s->set.questions[i] = (vr_question){.id = json_incref(json_array_get(entry, 0)),
+                                            .group = vr_set_word(&s->set, json_string_value(group)),
                                             .category = vr_set_word(&s->set, json_string_value(category))};
         s->set.n = i + 1;
-        s->verdicts[i] = (vr_verdict){.score = json_number_value(json_array_get(entry, 3)), .counted = json_is_true(json_array_get(entry, 4)),
-                                      .truth = said_of(json_array_get(entry, 5)), .said = said_of(json_array_get(entry, 6))};
+        s->verdicts[i] = (vr_verdict){.score = json_number_value(json_array_get(entry, 3)),
+                                      .counted = json_is_true(json_array_get(entry, 4)),
+                                      .truth = said_of(json_array_get(entry, 5)),
+                                      .said = said_of(json_array_get(entry, 6))};
     }
     return vr_set_bundle(&s->set, err);
 }
@@ -70,13 +78,14 @@ static vr_status load_questions(side *s, vr_error *err) {
 static vr_status check_same(const side *a, const side *b, vr_error *err) {
     char x[24], y[24];
     if (a->set.bench != b->set.bench)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s is of %s, %s of %s", a->path, a->set.bench->name, b->path, b->set.bench->name);
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s is of %s, %s of %s", a->path, a->set.bench->name, b->path,
+                       b->set.bench->name);
     if (a->set.n != b->set.n)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s has %zu questions, %s has %zu", a->path, a->set.n, b->path, b->set.n);
     for (size_t i = 0; i < a->set.n; i++)
         if (!json_equal(a->set.questions[i].id, b->set.questions[i].id))
-            return vr_fail(err, VRWKV_ERR_ARGUMENT, "question %zu is %s in %s and %s in %s", i + 1, vr_id_text(a->set.questions[i].id, x), a->path,
-                           vr_id_text(b->set.questions[i].id, y), b->path);
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "question %zu is %s in %s and %s in %s", i + 1,
+                           vr_id_text(a->set.questions[i].id, x), a->path, vr_id_text(b->set.questions[i].id, y), b->path);
     return VRWKV_OK;
 }
 
@@ -102,13 +111,15 @@ static void draw(vr_rng *rng, unsigned *weight, size_t n) {
 
 static json_t *interval(double *values, size_t n) {
     qsort(values, n, sizeof *values, ascending);
-    return json_pack("[f, f]", values[(size_t)(0.025 * (double)(n - 1) + 0.5)], values[(size_t)(0.975 * (double)(n - 1) + 0.5)]);
+    return json_pack("[f, f]", values[(size_t)(0.025 * (double)(n - 1) + 0.5)],
+                     values[(size_t)(0.975 * (double)(n - 1) + 0.5)]);
 }
 
 /* The figure of whole sets [3]: a, b, b - a; with intervals. */
 typedef double (*figure_of)(const void *side, const unsigned *weight);
 
-static vr_status bootstrap(json_t *out, figure_of figure, const void *a, const void *b, size_t groups, int samples, vr_error *err) {
+static vr_status bootstrap(json_t *out, figure_of figure, const void *a, const void *b, size_t groups, int samples,
+                           vr_error *err) {
     static const char *const names[] = {"a", "b", "difference"};
     size_t n = samples > 0 && samples < MOST_SAMPLES ? (size_t)samples : 2000;
     unsigned *weight = vr_alloc(groups, sizeof *weight);
@@ -141,7 +152,8 @@ static vr_status bootstrap(json_t *out, figure_of figure, const void *a, const v
 }
 
 static json_t *mcnemar_json(size_t only_a, size_t only_b) {
-    return json_pack("{s:I, s:I, s:f}", "only_a_right", (json_int_t)only_a, "only_b_right", (json_int_t)only_b, "p", vr_mcnemar(only_a, only_b));
+    return json_pack("{s:I, s:I, s:f}", "only_a_right", (json_int_t)only_a, "only_b_right", (json_int_t)only_b, "p",
+                     vr_mcnemar(only_a, only_b));
 }
 
 /* ---- benchmarks ---- */
@@ -188,7 +200,8 @@ static vr_status compare_task(json_t *out, const char *name, const json_t *a, co
     hits x = {json_object_get(a, "right")}, y = {json_object_get(b, "right")};
     size_t n = json_array_size(x.list), only_a = 0, only_b = 0;
     if (n == 0 || n != json_array_size(y.list))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "task %s has %zu documents in one file and %zu in the other", name, n, json_array_size(y.list));
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "task %s has %zu documents in one file and %zu in the other", name, n,
+                       json_array_size(y.list));
     for (size_t i = 0; i < n; i++) {
         double p = json_number_value(json_array_get(x.list, i)), q = json_number_value(json_array_get(y.list, i));
         only_a += p > q;
@@ -212,7 +225,8 @@ static vr_status compare_text(json_t *out, const side *a, const side *b, int sam
         const json_t *other = json_object_get(theirs, name);
         if (other) VR_TRY(compare_task(tasks, name, task, other, samples, err));
     }
-    if (!json_object_size(tasks)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s and %s have no task in common", a->path, b->path);
+    if (!json_object_size(tasks))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s and %s have no task in common", a->path, b->path);
     vr_put(out, "averages_a", json_incref(json_object_get(a->json, "averages")));
     vr_put(out, "averages_b", json_incref(json_object_get(b->json, "averages")));
     return VRWKV_OK;
@@ -221,7 +235,8 @@ static vr_status compare_text(json_t *out, const side *a, const side *b, int sam
 static vr_status compare_sides(json_t *out, side *a, side *b, int samples, vr_error *err) {
     const char *kind = vr_text_or(a->json, "kind", "");
     if (strcmp(kind, vr_text_or(b->json, "kind", "")) != 0)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s is of a benchmark, %s of text tasks, or the other way round", a->path, b->path);
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "%s is of a benchmark, %s of text tasks, or the other way round", a->path,
+                       b->path);
     vr_put(out, "kind", json_string(kind));
     return strcmp(kind, "text") == 0 ? compare_text(out, a, b, samples, err) : compare_bench(out, a, b, samples, err);
 }

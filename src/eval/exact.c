@@ -69,7 +69,9 @@ static double accuracy(const vr_set *set, const vr_score *score) {
     return (double)hits / (double)set->n * 100;
 }
 
-static void right(const vr_set *set, size_t question, vr_str *out) { vr_str_add_slice(out, answer_at(set->questions[question].answer, 0)); }
+static void right(const vr_set *set, size_t question, vr_str *out) {
+    vr_str_add_slice(out, answer_at(set->questions[question].answer, 0));
+}
 
 /* ---- a list of answers ---- */
 
@@ -85,7 +87,11 @@ static vr_status score_list(const vr_set *set, const vr_answers *answers, vr_sco
 }
 
 static const vr_split list_splits[] = {
-    {.name = "test", .questions = "annotations.jsonl", .images = "images", .local = true, .needs = {{"annotations.jsonl", "*", 0}}},
+    {.name = "test",
+     .questions = "annotations.jsonl",
+     .images = "images",
+     .local = true,
+     .needs = {{"annotations.jsonl", "*", 0}}},
     {0},
 };
 
@@ -105,7 +111,8 @@ static vr_status load_triple(loading *to, const json_t *entry, const vr_where *w
     const json_t *text = json_array_get(entry, 0), *answer = json_array_get(entry, 1), *picture = json_array_get(entry, 2);
     vr_str turn = {0}, image = {0};
     if (!json_is_string(text) || !json_is_string(answer) || !json_is_integer(picture))
-        return vr_fault(to->faults, err, "%s:%zu: expected [question, answer, number of the picture]", where->path, where->line);
+        return vr_fault(to->faults, err, "%s:%zu: expected [question, answer, number of the picture]", where->path,
+                        where->line);
     vr_str_format(&turn, "%s%s", json_string_value(text), VR_SHORT_ANSWER);
     vr_str_format(&image, "%lld.png", (long long)json_integer_value(picture));
     vr_question question = {.id = json_integer((json_int_t)to->set->n), .text = turn.data, .image = image.data,
@@ -117,7 +124,8 @@ static vr_status load_triple(loading *to, const json_t *entry, const vr_where *w
 static vr_status load_entry(void *user, const char *key, json_t *entry, const vr_where *where, vr_error *err) {
     loading *to = user;
     (void)key;
-    return json_is_object(entry) ? vr_load_question(to->set, entry, where, to->faults, err) : load_triple(to, entry, where, err);
+    return json_is_object(entry) ? vr_load_question(to->set, entry, where, to->faults, err)
+                                 : load_triple(to, entry, where, err);
 }
 
 /* What is asked for, told by the right answer. */

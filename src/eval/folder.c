@@ -80,12 +80,14 @@ static vr_status look_for_pictures(looking *to, vr_set *set, vr_error *err) {
         if (!there && !absent++) snprintf(message, sizeof message, "missing, the first is %.300s", question->image);
         free(path);
     }
-    if (found + absent) report(to, *set->split->images ? set->split->images : ".", absent ? VR_DIFFERENT : VR_FOUND, found, found + absent, message);
+    if (found + absent)
+        report(to, *set->split->images ? set->split->images : ".", absent ? VR_DIFFERENT : VR_FOUND, found, found + absent,
+               message);
     return VRWKV_OK;
 }
 
-vr_status vr_folder_check(const vr_bench *bench, const char *folder, const vr_set_options *options, vr_finding_fn found, void *user, size_t *bad,
-                          vr_error *err) {
+vr_status vr_folder_check(const vr_bench *bench, const char *folder, const vr_set_options *options, vr_finding_fn found,
+                          void *user, size_t *bad, vr_error *err) {
     looking to = {found, user, 0};
     vr_set set;
     vr_error why = {0};

@@ -16,6 +16,6 @@ typedef void (*vr_finding_fn)(void *user, const vr_finding *finding);
 
 /* Looks for every file of the split, counts what is in it, and looks for the picture of every question.
  * *bad is how many findings are not VR_FOUND. Errors only where nothing can be looked at. */
-vr_status vr_folder_check(const vr_bench *bench, const char *folder, const vr_set_options *options, vr_finding_fn found, void *user, size_t *bad,
-                          vr_error *err);
+vr_status vr_folder_check(const vr_bench *bench, const char *folder, const vr_set_options *options, vr_finding_fn found,
+                          void *user, size_t *bad, vr_error *err);
 #endif

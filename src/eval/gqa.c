@@ -134,8 +134,8 @@ static vr_status read_gold(vr_set *set, const char *name, gold **list, const cha
     for (size_t i = 0; i < set->n && status == VRWKV_OK; i++)
         if (!(*list)[i].known) {
             char digits[24];
-            status = vr_fail(err, VRWKV_ERR_FORMAT, "%s has no question %s of %s:%zu", path, vr_id_text(set->questions[i].id, digits),
-                             set->file, set->questions[i].line);
+            status = vr_fail(err, VRWKV_ERR_FORMAT, "%s has no question %s of %s:%zu", path,
+                             vr_id_text(set->questions[i].id, digits), set->file, set->questions[i].line);
         }
     free(path);
     return status;
@@ -248,7 +248,8 @@ static void put_block(json_t *block, const sums *from, double distance) {
     vr_put(block, "accuracyPerLength", percents(&from->length));
 }
 
-static vr_status score_variant(const vr_set *set, const vr_answers *answers, const gold *list, json_t *block, json_t *wrong, vr_error *err) {
+static vr_status score_variant(const vr_set *set, const vr_answers *answers, const gold *list, json_t *block, json_t *wrong,
+                               vr_error *err) {
     const golds *all = set->gold;
     sums to = {0};
     json_t *right_counts = json_object(), *said_counts = json_object();
@@ -291,13 +292,18 @@ static json_t *converted(const vr_set *set, const vr_answers *answers) {
 }
 
 static json_t *printed(const json_t *block) {
-    static const struct { const char *title, *key, *end; } lines[] = {
-        {"Binary", "binary", "%"},     {"Open", "open", "%"},                 {"Accuracy", "accuracy", "%"},
-        {"Validity", "validity", "%"}, {"Plausibility", "plausibility", "%"}, {"Distribution", "distribution", " (lower is better)"}};
+    static const struct { const char *title, *key, *end;
+    } lines[] = {{"Binary", "binary", "%"},
+                 {"Open", "open", "%"},
+                 {"Accuracy", "accuracy", "%"},
+                 {"Validity", "validity", "%"},
+                 {"Plausibility", "plausibility", "%"},
+                 {"Distribution", "distribution", " (lower is better)"}};
     json_t *list = json_array();
     for (size_t i = 0; i < VR_COUNT(lines); i++) {
         char line[96];
-        snprintf(line, sizeof line, "%s: %.2f%s", lines[i].title, json_number_value(json_object_get(block, lines[i].key)), lines[i].end);
+        snprintf(line, sizeof line, "%s: %.2f%s", lines[i].title, json_number_value(json_object_get(block, lines[i].key)),
+                 lines[i].end);
         json_array_append_new(list, json_string(line));
     }
     return list;
@@ -317,7 +323,8 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
     block = json_object();
     vr_put(out->values, "multi_gold", block);
     VR_TRY(score_variant(set, answers, all->multi, block, NULL, err));
-    vr_score_figure(out, "accuracy with several right answers, as VisualRWKV v6.0", json_number_value(json_object_get(block, "accuracy")), 2, true);
+    vr_score_figure(out, "accuracy with several right answers, as VisualRWKV v6.0",
+                    json_number_value(json_object_get(block, "accuracy")), 2, true);
     return VRWKV_OK;
 }
 
@@ -333,7 +340,16 @@ static const vr_split splits[] = {
 };
 
 const vr_bench vr_bench_gqa = {
-    .name = "gqa", .title = "GQA", .unit = "%", .splits = splits,
-    .load = vr_load_questions, .load_gold = load_gold, .free_gold = free_gold,
-    .judge = judge, .score = score, .right = right, .upload = ".upload.json", .submission = "predictions for GQA's eval.py (JSON)",
+    .name = "gqa",
+    .title = "GQA",
+    .unit = "%",
+    .splits = splits,
+    .load = vr_load_questions,
+    .load_gold = load_gold,
+    .free_gold = free_gold,
+    .judge = judge,
+    .score = score,
+    .right = right,
+    .upload = ".upload.json",
+    .submission = "predictions for GQA's eval.py (JSON)",
 };

@@ -16,7 +16,8 @@ static const char head[] =
     "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}\n"
     "h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}\n"
     ".big{font-size:2.4rem;font-weight:600}.dim{opacity:.7}\n"
-    "table{border-collapse:collapse}td,th{border-bottom:1px solid var(--line);padding:.25rem .8rem .25rem 0;text-align:left;vertical-align:top}\n"
+    "table{border-collapse:collapse}td,th{border-bottom:1px solid var(--line);padding:.25rem .8rem .25rem "
+    "0;text-align:left;vertical-align:top}\n"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\n"
     ".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:1rem}\n"
     ".card{border:1px solid var(--line);border-radius:.4rem;padding:.6rem;overflow-wrap:anywhere}\n"
@@ -25,7 +26,11 @@ static const char head[] =
 
 static void put_escaped(vr_str *out, vr_slice text) {
     for (size_t i = 0; i < text.n; i++) {
-        const char *entity = text.p[i] == '&' ? "&amp;" : text.p[i] == '<' ? "&lt;" : text.p[i] == '>' ? "&gt;" : text.p[i] == '"' ? "&quot;" : NULL;
+        const char *entity = text.p[i] == '&'   ? "&amp;"
+                             : text.p[i] == '<' ? "&lt;"
+                             : text.p[i] == '>' ? "&gt;"
+                             : text.p[i] == '"' ? "&quot;"
+                                                : NULL;
         if (entity)
             vr_str_add(out, entity);
         else
@@ -49,7 +54,8 @@ static void put_figures(const vr_run_report *r, vr_str *out) {
         vr_str_add(out, ".</p>\n");
         return;
     }
-    vr_str_format(out, "<p><span class=\"big\">%.*f</span> %s <span class=\"dim\">", headline->decimals, headline->value, r->set->bench->unit);
+    vr_str_format(out, "<p><span class=\"big\">%.*f</span> %s <span class=\"dim\">", headline->decimals, headline->value,
+                  r->set->bench->unit);
     put_escaped(out, vr_slice_of(headline->name));
     vr_str_add(out, "</span></p>\n<table><tr><th>figure</th><th class=\"n\">value</th><th>as computed by</th></tr>\n");
     for (size_t i = 0; i < r->score->n_figures; i++) {
@@ -72,7 +78,8 @@ static void put_record(const vr_run_report *r, vr_str *out) {
     json_t *value;
     vr_str_add(out, "<h2>How it was made</h2>\n<table>\n");
     json_object_foreach(r->result->record, key, value) {
-        char *text = json_is_string(value) ? vr_strdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+        char *text = json_is_string(value) ? vr_strdup(json_string_value(value))
+                                           : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
         if (text && !json_is_null(value)) {
             vr_str_add(out, "<tr>");
             put_cell(out, "th", key);
@@ -82,12 +89,13 @@ static void put_record(const vr_run_report *r, vr_str *out) {
         free(text);
     }
     vr_str_format(out, "<tr><th>program</th><td>vrwkv %s, scorer %d</td></tr>\n", vrwkv_version(), VR_SCORER_VERSION);
-    vr_str_format(out, "<tr><th>answered</th><td>%zu of %zu questions; %zu left out, %zu faults read over</td></tr>\n", r->answers->n, r->set->n,
-                  r->result->unanswered, r->faults);
+    vr_str_format(out, "<tr><th>answered</th><td>%zu of %zu questions; %zu left out, %zu faults read over</td></tr>\n",
+                  r->answers->n, r->set->n, r->result->unanswered, r->faults);
     if (r->result->answered && r->result->seconds > 0)
-        vr_str_format(out, "<tr><th>speed</th><td>%.1f questions and %.1f pictures a minute; kept of a picture: %s (%s)</td></tr>\n",
-                      60 * (double)r->result->answered / r->result->seconds, 60 * (double)r->result->pictures / r->result->seconds, r->result->reuse,
-                      r->result->reuse_reason);
+        vr_str_format(
+            out, "<tr><th>speed</th><td>%.1f questions and %.1f pictures a minute; kept of a picture: %s (%s)</td></tr>\n",
+            60 * (double)r->result->answered / r->result->seconds, 60 * (double)r->result->pictures / r->result->seconds,
+            r->result->reuse, r->result->reuse_reason);
     vr_str_add(out, "</table>\n");
 }
 
@@ -97,8 +105,10 @@ static void put_bar(vr_str *out, size_t row, const char *name, double share, siz
     size_t y = row * 24;
     vr_str_format(out, "<text x=\"0\" y=\"%zu\">", y + 16);
     put_escaped(out, vr_slice_of(name));
-    vr_str_format(out, "</text><rect x=\"260\" y=\"%zu\" width=\"400\" height=\"16\" fill=\"var(--line)\" rx=\"2\"/>", y + 4);
-    vr_str_format(out, "<rect x=\"260\" y=\"%zu\" width=\"%.1f\" height=\"16\" fill=\"var(--bar)\" rx=\"2\"/>", y + 4, 400 * share);
+    vr_str_format(out, "</text><rect x=\"260\" y=\"%zu\" width=\"400\" height=\"16\" fill=\"var(--line)\" rx=\"2\"/>",
+                  y + 4);
+    vr_str_format(out, "<rect x=\"260\" y=\"%zu\" width=\"%.1f\" height=\"16\" fill=\"var(--bar)\" rx=\"2\"/>", y + 4,
+                  400 * share);
     vr_str_format(out, "<text x=\"672\" y=\"%zu\">%.1f%% of %zu</text>\n", y + 17, 100 * share, n);
 }
 
@@ -117,8 +127,10 @@ static void put_categories(const vr_run_report *r, vr_str *out) {
         if (n) put_bar(&bars, rows++, set->categories.names[c], sum / (double)n, n);
     }
     if (rows > 1) {
-        vr_str_format(out, "<h2>By category</h2>\n<p class=\"dim\">Mean score of the questions, official rule.</p>\n"
-                           "<svg viewBox=\"0 0 800 %zu\" width=\"100%%\" role=\"img\" aria-label=\"score by category\">\n", rows * 24 + 8);
+        vr_str_format(out,
+                      "<h2>By category</h2>\n<p class=\"dim\">Mean score of the questions, official rule.</p>\n"
+                      "<svg viewBox=\"0 0 800 %zu\" width=\"100%%\" role=\"img\" aria-label=\"score by category\">\n",
+                      rows * 24 + 8);
         vr_str_add_slice(out, vr_str_slice(&bars));
         vr_str_add(out, "</svg>\n");
     }
@@ -136,9 +148,14 @@ static void put_confusion(const vr_run_report *r, vr_str *out) {
         other_no += v->counted && v->said == VR_SAID_OTHER && v->truth == VR_SAID_NO;
     }
     if (c.tp + c.fp + c.tn + c.fn + c.other == 0) return;
-    vr_str_add(out, "<h2>Yes and no</h2>\n<table><tr><th></th><th class=\"n\">said yes</th><th class=\"n\">said no</th><th class=\"n\">neither</th></tr>\n");
-    vr_str_format(out, "<tr><th>is yes</th><td class=\"n\">%.0f</td><td class=\"n\">%.0f</td><td class=\"n\">%zu</td></tr>\n", c.tp, c.fn, other_yes);
-    vr_str_format(out, "<tr><th>is no</th><td class=\"n\">%.0f</td><td class=\"n\">%.0f</td><td class=\"n\">%zu</td></tr></table>\n", c.fp, c.tn, other_no);
+    vr_str_add(out, "<h2>Yes and no</h2>\n<table><tr><th></th><th class=\"n\">said yes</th><th class=\"n\">said no</th><th "
+                    "class=\"n\">neither</th></tr>\n");
+    vr_str_format(out,
+                  "<tr><th>is yes</th><td class=\"n\">%.0f</td><td class=\"n\">%.0f</td><td class=\"n\">%zu</td></tr>\n",
+                  c.tp, c.fn, other_yes);
+    vr_str_format(
+        out, "<tr><th>is no</th><td class=\"n\">%.0f</td><td class=\"n\">%.0f</td><td class=\"n\">%zu</td></tr></table>\n",
+        c.fp, c.tn, other_no);
 }
 
 /* ---- wrong answers ---- */
@@ -195,12 +212,15 @@ static void put_card(const vr_run_report *r, size_t i, vr_str *out) {
         put_escaped(out, vr_str_slice(&right));
         vr_str_add(out, "</span>");
     }
-    vr_str_format(out, "<br><span class=\"dim\">%s, score %.2f</span></div>\n", vr_id_text(set->questions[i].id, digits), r->score->verdicts[i].score);
+    vr_str_format(out, "<br><span class=\"dim\">%s, score %.2f</span></div>\n", vr_id_text(set->questions[i].id, digits),
+                  r->score->verdicts[i].score);
     vr_str_free(&asked);
     vr_str_free(&right);
 }
 
-static bool is_wrong(const vr_run_report *r, size_t i) { return r->score->verdicts[i].counted && r->score->verdicts[i].score < 0.5; }
+static bool is_wrong(const vr_run_report *r, size_t i) {
+    return r->score->verdicts[i].counted && r->score->verdicts[i].score < 0.5;
+}
 
 /* Spread evenly over all wrong ones. */
 static void put_gallery(const vr_run_report *r, vr_str *out) {
@@ -208,7 +228,8 @@ static void put_gallery(const vr_run_report *r, vr_str *out) {
     for (size_t i = 0; i < r->set->n; i++) wrong += is_wrong(r, i);
     if (!wrong || !r->gallery) return;
     size_t want = wrong < r->gallery ? wrong : r->gallery;
-    vr_str_format(out, "<h2>Wrong answers</h2>\n<p class=\"dim\">%zu of %zu, evenly drawn.</p>\n<div class=\"cards\">\n", want, wrong);
+    vr_str_format(out, "<h2>Wrong answers</h2>\n<p class=\"dim\">%zu of %zu, evenly drawn.</p>\n<div class=\"cards\">\n",
+                  want, wrong);
     for (size_t i = 0; i < r->set->n && shown < want; i++) {
         if (!is_wrong(r, i)) continue;
         if (seen++ * want / wrong < shown) continue;
@@ -221,8 +242,8 @@ static void put_gallery(const vr_run_report *r, vr_str *out) {
 vr_status vr_report_html(const vr_run_report *report, const char *path, vr_error *err) {
     vr_str page = {0};
     vr_str_add(&page, head);
-    vr_str_format(&page, "<title>%s</title></head><body>\n<h1>%s, %s</h1>\n<p class=\"dim\">", report->set->bench->title, report->set->bench->title,
-                  report->set->split->name);
+    vr_str_format(&page, "<title>%s</title></head><body>\n<h1>%s, %s</h1>\n<p class=\"dim\">", report->set->bench->title,
+                  report->set->bench->title, report->set->split->name);
     put_escaped(&page, vr_slice_of(vr_text_or(report->result->record, "model", "")));
     vr_str_add(&page, "</p>\n");
     put_figures(report, &page);

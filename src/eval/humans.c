@@ -19,7 +19,8 @@ vr_status vr_humans_read(vr_humans *humans, const json_t *list, const vr_where *
     if (n == 0) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: there is no list of human answers", where->path, where->line);
     for (size_t i = 0; i < n; i++) {
         bytes += answer_at(list, i, &found).n;
-        if (!found) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: human answer %zu is no text", where->path, where->line, i + 1);
+        if (!found)
+            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: human answer %zu is no text", where->path, where->line, i + 1);
     }
     humans->answers = vr_alloc(1, n * sizeof *humans->answers + bytes);
     if (!humans->answers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for human answers");

@@ -11,9 +11,8 @@
 
 /* ---- requests ---- */
 
-/* White space at the context's end belongs to the continuation. Both are encoded together and parted
- * where the context alone would end, be that in the middle of a token or not: as the original does. */
-static vr_status encode(vr_request *request, const vr_predictor *with, vr_error *err) {
+/* White space at the context's end belongs to the continuation. */
+static vr_status encode(vr_request *request, vrwkv_manner manner, const vr_predictor *with, vr_error *err) {
     vr_str whole = {0};
     vr_id_list alone = {0};
     vr_slice context = vr_str_slice(&request->context);
@@ -21,12 +20,14 @@ static vr_status encode(vr_request *request, const vr_predictor *with, vr_error 
     while ((length = vr_utf8_space_back(context.p, context.n))) context.n -= length;
     vr_str_add_slice(&whole, vr_str_slice(&request->context));
     vr_str_add_slice(&whole, vr_str_slice(&request->continuation));
+    vr_slice all = vr_str_slice(&whole), rest = {all.p + context.n, all.n - context.n};
     vr_status status = vr_str_check(&whole, err);
     if (status == VRWKV_OK) status = with->encode(with->user, (vr_slice){"\n", 1}, &request->ids, err);
     size_t lead = request->ids.n;
-    if (status == VRWKV_OK) status = with->encode(with->user, context, &alone, err);
-    if (status == VRWKV_OK) status = with->encode(with->user, vr_str_slice(&whole), &request->ids, err);
-    request->n_context = lead + alone.n;
+    bool apart = manner == VRWKV_FRIENDLY;
+    if (status == VRWKV_OK) status = with->encode(with->user, context, apart ? &request->ids : &alone, err);
+    request->n_context = apart ? request->ids.n : lead + alone.n;
+    if (status == VRWKV_OK) status = with->encode(with->user, apart ? rest : all, &request->ids, err);
     free(alone.items);
     vr_str_free(&whole);
     if (status == VRWKV_OK && request->n_context >= request->ids.n)
@@ -34,13 +35,13 @@ static vr_status encode(vr_request *request, const vr_predictor *with, vr_error 
     return status;
 }
 
-vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_where *where,
-                           const vr_predictor *with, vr_error *err) {
+vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line,
+                           const vr_where *where, vrwkv_manner manner, const vr_predictor *with, vr_error *err) {
     VR_TRY(task->make(document, name, line, where, err));
     for (size_t i = 0; i < document->n; i++) {
         VR_TRY(vr_str_check(&document->requests[i].context, err));
         VR_TRY(vr_str_check(&document->requests[i].continuation, err));
-        VR_TRY(encode(&document->requests[i], with, err));
+        VR_TRY(encode(&document->requests[i], manner, with, err));
     }
     return VRWKV_OK;
 }
@@ -136,12 +137,16 @@ json_t *vr_lm_document_metrics(const vr_lm_task *task, const vr_document *docume
 typedef struct member { const char *task, *metric; } member;
 
 static const member english[] = {
-    {"lambada_openai", "acc"}, {"piqa", "acc"}, {"storycloze_2016", "acc"}, {"hellaswag", "acc_norm"}, {"winogrande", "acc"},
-    {"arc_challenge", "acc_norm"}, {"arc_easy", "acc"}, {"headqa_en", "acc_norm"}, {"openbookqa", "acc_norm"}, {"sciq", "acc"},
+    {"lambada_openai", "acc"}, {"piqa", "acc"},           {"storycloze_2016", "acc"},
+    {"hellaswag", "acc_norm"}, {"winogrande", "acc"},     {"arc_challenge", "acc_norm"},
+    {"arc_easy", "acc"},       {"headqa_en", "acc_norm"}, {"openbookqa", "acc_norm"},
+    {"sciq", "acc"},
 };
 
-static const char *const groups[][2] = {
-    {"lambada_multilingual", "lambada_openai_mt_"}, {"xstorycloze", "xstorycloze_"}, {"xwinograd", "xwinograd_"}, {"xcopa", "xcopa_"}};
+static const char *const groups[][2] = {{"lambada_multilingual", "lambada_openai_mt_"},
+                                        {"xstorycloze", "xstorycloze_"},
+                                        {"xwinograd", "xwinograd_"},
+                                        {"xcopa", "xcopa_"}};
 
 static double metric_of(const json_t *results, const char *task, const char *metric, double *n) {
     const json_t *entry = json_object_get(results, task);

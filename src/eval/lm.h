@@ -33,9 +33,11 @@ typedef struct vr_lm_task {
 const vr_lm_task *vr_lm_task_find(const char *name);
 const char *vr_lm_task_names(void);
 
-/* One line of the published files to requests with their ids. `document` must be empty. */
-vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line, const vr_where *where,
-                           const vr_predictor *with, vr_error *err);
+/* One line of the published files to requests with their ids. `document` must be empty. In the original's
+ * manner context and continuation are encoded together and parted where the context alone would end, be that
+ * in the middle of a token; in friendly manner each is encoded by itself. */
+vr_status vr_document_make(vr_document *document, const vr_lm_task *task, const char *name, const json_t *line,
+                           const vr_where *where, vrwkv_manner manner, const vr_predictor *with, vr_error *err);
 void vr_document_clear(vr_document *document);
 /* Fills log_likelihood and greedy; what the requests have in common is read once. */
 vr_status vr_document_score(vr_document *document, const vr_predictor *with, vr_error *err);

@@ -29,7 +29,8 @@ static vr_status one_document(void *user, const char *key, json_t *line, const v
     bool right = false;
     (void)key;
     if (run->stopped || (run->options->limit && run->sums.n >= run->options->limit)) return VRWKV_OK;
-    vr_status status = vr_document_make(run->document, run->sums.task, run->name, line, where, &run->with, &why);
+    vr_status status =
+        vr_document_make(run->document, run->sums.task, run->name, line, where, run->options->manner, &run->with, &why);
     if (status != VRWKV_OK) {
         vr_document_clear(run->document);
         return vr_fault(run->options->faults, err, "%s", why.message);
@@ -41,7 +42,8 @@ static vr_status one_document(void *user, const char *key, json_t *line, const v
     }
     vr_document_clear(run->document);
     if (status == VRWKV_OK && run->options->progress)
-        run->stopped = run->options->progress(run->options->user, run->name, run->sums.n, run->total, run->sums.right / (double)run->sums.n) != 0;
+        run->stopped = run->options->progress(run->options->user, run->name, run->sums.n, run->total,
+                                              run->sums.right / (double)run->sums.n) != 0;
     return run->stopped ? vr_fail(err, VRWKV_ERR_CANCELLED, "stopped") : status;
 }
 
@@ -54,15 +56,21 @@ static vr_status count_line(void *user, const char *key, json_t *line, const vr_
     return VRWKV_OK;
 }
 
-static vr_status run_task(json_t *tasks, vr_lm *lm, const char *path, const char *name, const vr_lm_run_options *options, vr_error *err) {
+static vr_status run_task(json_t *tasks, vr_lm *lm, const char *path, const char *name, const vr_lm_run_options *options,
+                          vr_error *err) {
     vr_faults quiet = {.keep_going = true};
-    task_run run = {.options = options, .name = name, .with = vr_lm_predictor(lm), .document = vr_alloc(1, sizeof *run.document),
-                    .sums = {.task = vr_lm_task_find(name)}, .right = json_array()};
+    task_run run = {.options = options,
+                    .name = name,
+                    .with = vr_lm_predictor(lm),
+                    .document = vr_alloc(1, sizeof *run.document),
+                    .sums = {.task = vr_lm_task_find(name)},
+                    .right = json_array()};
     vr_status status = run.document && run.right ? vr_read_lines(path, &quiet, count_line, &run.total, err)
                                                  : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     if (options->limit && run.total > options->limit) run.total = options->limit;
     if (status == VRWKV_OK) status = vr_read_lines(path, options->faults, one_document, &run, err);
-    if (status == VRWKV_OK && run.sums.n == 0) status = vr_fail(err, VRWKV_ERR_FORMAT, "%s: there is no document in it", path);
+    if (status == VRWKV_OK && run.sums.n == 0)
+        status = vr_fail(err, VRWKV_ERR_FORMAT, "%s: there is no document in it", path);
     if (status == VRWKV_OK) {
         json_t *entry = json_object();
         vr_put(entry, "metrics", vr_lm_metrics(&run.sums));
@@ -117,6 +125,7 @@ vr_status vr_lm_run(json_t **out, vrwkv_model *model, const char *folder, const 
         vr_put(*out, "kind", json_string("text"));
         vr_put(*out, "program", json_pack("{s:s, s:i}", "version", vrwkv_version(), "scorer", VR_SCORER_VERSION));
         vr_put(*out, "fingerprint", json_string(info->fingerprint));
+        vr_put(*out, "manner", json_string(options->manner == VRWKV_ORIGINAL ? "original" : "friendly"));
         vr_put(*out, "averages", vr_lm_averages(tasks));
         vr_put(*out, "tasks", json_incref(tasks));
     }

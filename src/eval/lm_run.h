@@ -7,6 +7,7 @@ typedef struct vr_lm_run_options {
     const char *const *names; /* tasks wanted, "piqa" or all that begin so; n_names 0: all in the folder */
     size_t n_names;
     size_t limit;             /* documents of a task; 0: all */
+    vrwkv_manner manner;
     vr_faults *faults;
     int (*progress)(void *user, const char *task, size_t done, size_t total, double accuracy); /* not 0: stop */
     void *user;

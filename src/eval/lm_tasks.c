@@ -23,7 +23,8 @@ static vr_status bad_gold(const char *key, const vr_where *where, vr_error *err)
 }
 
 /* A whole number, or a text that is one; minus `base`. */
-static vr_status gold_number(vr_document *to, const json_t *line, const char *key, long long base, const vr_where *where, vr_error *err) {
+static vr_status gold_number(vr_document *to, const json_t *line, const char *key, long long base, const vr_where *where,
+                             vr_error *err) {
     const json_t *value = json_object_get(line, key);
     const char *text = json_string_value(value);
     char *end = NULL;
@@ -45,16 +46,19 @@ static vr_request *add(vr_document *to, vr_slice context, vr_slice choice) {
     return request;
 }
 
-static vr_status add_choices(vr_document *to, vr_slice context, const json_t *choices, const char *key, const vr_where *where, vr_error *err) {
+static vr_status add_choices(vr_document *to, vr_slice context, const json_t *choices, const char *key,
+                             const vr_where *where, vr_error *err) {
     size_t i;
     const json_t *choice;
     json_array_foreach(choices, i, choice) {
         const json_t *text = json_is_object(choice) ? json_object_get(choice, "atext") : choice;
-        if (!json_is_string(text)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"%s\"[%zu] is no text", where->path, where->line, key, i);
+        if (!json_is_string(text))
+            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"%s\"[%zu] is no text", where->path, where->line, key, i);
         if (!add(to, context, vr_json_slice(text)))
             return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: more than %d choices", where->path, where->line, VR_MOST_CHOICES);
     }
-    return to->n ? VRWKV_OK : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"%s\" is missing or empty", where->path, where->line, key);
+    return to->n ? VRWKV_OK
+                 : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"%s\" is missing or empty", where->path, where->line, key);
 }
 
 /* "Question: {question}\nAnswer:" */
@@ -91,7 +95,8 @@ static vr_status piqa(vr_document *to, const char *name, const json_t *line, con
 }
 
 static vr_status storycloze(vr_document *to, const char *name, const json_t *line, const vr_where *where, vr_error *err) {
-    static const char *const parts[] = {"input_sentence_1", "input_sentence_2", "input_sentence_3", "input_sentence_4", NULL};
+    static const char *const parts[] = {"input_sentence_1", "input_sentence_2", "input_sentence_3", "input_sentence_4",
+                                        NULL};
     vr_str context = {0};
     (void)name;
     VR_TRY(need(line, where, parts, err));
@@ -193,7 +198,8 @@ static vr_status arc(vr_document *to, const char *name, const json_t *line, cons
     put_question(&context, (vr_slice){"", 0}, field(line, "question"));
     vr_status status = add_choices(to, vr_str_slice(&context), json_object_get(choices, "text"), "choices.text", where, err);
     vr_str_free(&context);
-    return status == VRWKV_OK ? gold_label(to, json_object_get(choices, "label"), field(line, "answerKey"), where, err) : status;
+    return status == VRWKV_OK ? gold_label(to, json_object_get(choices, "label"), field(line, "answerKey"), where, err)
+                              : status;
 }
 
 static vr_status headqa(vr_document *to, const char *name, const json_t *line, const vr_where *where, vr_error *err) {
@@ -234,9 +240,9 @@ static vr_status sciq(vr_document *to, const char *name, const json_t *line, con
 typedef struct connective { const char *language, *cause, *effect; } connective;
 
 static const connective connectives[] = {
-    {"et", "sest", "seetõttu"}, {"ht", "poukisa", "donk sa"}, {"it", "perché", "quindi"},       {"id", "karena", "maka"},
-    {"qu", "imataq", "chaymi"}, {"sw", "kwa sababu", "kwa hiyo"}, {"zh", "因为", "所以"},        {"ta", "காரணமாக", "எனவே"},
-    {"th", "เพราะ", "ดังนั้น"},    {"tr", "çünkü", "bu yüzden"}, {"vi", "bởi vì", "vì vậy"},
+    {"et", "sest", "seetõttu"}, {"ht", "poukisa", "donk sa"},     {"it", "perché", "quindi"}, {"id", "karena", "maka"},
+    {"qu", "imataq", "chaymi"}, {"sw", "kwa sababu", "kwa hiyo"}, {"zh", "因为", "所以"},     {"ta", "காரணமாக", "எனவே"},
+    {"th", "เพราะ", "ดังนั้น"},    {"tr", "çünkü", "bu yüzden"},     {"vi", "bởi vì", "vì vậy"},
 };
 
 /* The first letter small: as Python's choice[0].lower() + choice[1:]. */
@@ -255,7 +261,9 @@ static vr_status xcopa(vr_document *to, const char *name, const json_t *line, co
     VR_TRY(need(line, where, (const char *const[]){"premise", "choice1", "choice2", "question", NULL}, err));
     for (size_t i = 0; language && i < VR_COUNT(connectives); i++)
         if (strcmp(connectives[i].language, language + 1) == 0) words = &connectives[i];
-    if (!words) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%s: no connectives are known for '%s' (xcopa_zh, xcopa_it, ..)", where->path, name);
+    if (!words)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%s: no connectives are known for '%s' (xcopa_zh, xcopa_it, ..)",
+                       where->path, name);
     vr_slice premise = vr_trim(field(line, "premise"));
     size_t last = 0, length;
     for (size_t i = 0; i < premise.n; i += length) { /* the last character is the full stop */
@@ -282,7 +290,8 @@ static vr_status mmlu(vr_document *to, const char *name, const json_t *line, con
     VR_TRY(vr_need_list(line, "choices", where, &choices, err));
     vr_str subject = {0};
     vr_str_replace(&subject, field(line, "subject"), "_", " ");
-    vr_str_format(&context, "The following are multiple choice questions (with answers) about %s.\n\n", vr_str_text(&subject));
+    vr_str_format(&context, "The following are multiple choice questions (with answers) about %s.\n\n",
+                  vr_str_text(&subject));
     vr_str_free(&subject);
     vr_str_add_slice(&context, vr_trim(field(line, "question")));
     for (size_t i = 0; i < json_array_size(choices) && i < 26; i++) {
@@ -300,10 +309,18 @@ static vr_status mmlu(vr_document *to, const char *name, const json_t *line, con
 
 /* The first row whose name begins the file's name. */
 static const vr_lm_task tasks[] = {
-    {"lambada", true, false, lambada},      {"piqa", false, true, piqa},           {"storycloze", false, false, storycloze},
-    {"xstorycloze", false, false, storycloze}, {"hellaswag", false, true, hellaswag}, {"winogrande", false, false, winogrande},
-    {"xwinograd", false, false, winogrande}, {"arc_", false, true, arc},            {"headqa", false, true, headqa},
-    {"openbookqa", false, true, openbookqa}, {"sciq", false, true, sciq},           {"xcopa", false, false, xcopa},
+    {"lambada", true, false, lambada},
+    {"piqa", false, true, piqa},
+    {"storycloze", false, false, storycloze},
+    {"xstorycloze", false, false, storycloze},
+    {"hellaswag", false, true, hellaswag},
+    {"winogrande", false, false, winogrande},
+    {"xwinograd", false, false, winogrande},
+    {"arc_", false, true, arc},
+    {"headqa", false, true, headqa},
+    {"openbookqa", false, true, openbookqa},
+    {"sciq", false, true, sciq},
+    {"xcopa", false, false, xcopa},
     {"mmlu", false, false, mmlu},
 };
 
@@ -314,5 +331,6 @@ const vr_lm_task *vr_lm_task_find(const char *name) {
 }
 
 const char *vr_lm_task_names(void) {
-    return "lambada*, piqa, storycloze*, xstorycloze_*, hellaswag, winogrande, xwinograd_*, arc_*, headqa*, openbookqa, sciq, xcopa_*, mmlu_*";
+    return "lambada*, piqa, storycloze*, xstorycloze_*, hellaswag, winogrande, xwinograd_*, arc_*, headqa*, openbookqa, "
+           "sciq, xcopa_*, mmlu_*";
 }

@@ -36,7 +36,8 @@ vr_status vr_record_load(json_t **record, const char *out, vr_error *err) {
     json_error_t fault;
     VR_TRY(vr_beside(&path, out, ".run.json", err));
     *record = json_load_file(path, 0, &fault);
-    vr_status status = json_is_object(*record) ? VRWKV_OK : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%d: %s", path, fault.line, fault.text);
+    vr_status status =
+        json_is_object(*record) ? VRWKV_OK : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%d: %s", path, fault.line, fault.text);
     free(path);
     return status;
 }
@@ -50,7 +51,8 @@ static vr_status check_record(const char *out, const json_t *mine, vr_error *err
         const json_t *other = json_object_get(theirs, key);
         if (status != VRWKV_OK || json_equal(value, (json_t *)other)) continue;
         char *a = json_dumps(value, JSON_ENCODE_ANY), *b = other ? json_dumps(other, JSON_ENCODE_ANY) : NULL;
-        status = vr_fail(err, VRWKV_ERR_ARGUMENT, "%s was begun with %s %.200s, now it is %.200s: give another output, or remove it", out, key,
+        status = vr_fail(err, VRWKV_ERR_ARGUMENT,
+                         "%s was begun with %s %.200s, now it is %.200s: give another output, or remove it", out, key,
                          b ? b : "not said", a ? a : "");
         free(a);
         free(b);
@@ -66,7 +68,8 @@ static vr_status open_record(const char *out, const json_t *record, vr_error *er
     if (vr_exists(path))
         status = check_record(out, record, err);
     else if (vr_exists(out))
-        status = vr_fail(err, VRWKV_ERR_ARGUMENT, "%s is there, but not its record %s: give another output, or remove it", out, path);
+        status = vr_fail(err, VRWKV_ERR_ARGUMENT, "%s is there, but not its record %s: give another output, or remove it",
+                         out, path);
     else
         status = vr_json_save(record, path, JSON_INDENT(1), err);
     free(path);
@@ -116,7 +119,8 @@ static vr_status read_lines(vr_log *log, vr_log_match match, void *user, const c
     return VRWKV_OK;
 }
 
-vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *record, vr_log_match match, void *user, vr_error *err) {
+vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *record, vr_log_match match, void *user,
+                      vr_error *err) {
     vr_map map = {0};
     *log = (vr_log){.path = path, .n = n, .at = vr_alloc(n, sizeof *log->at), .size = vr_alloc(n, sizeof *log->size)};
     if (!log->at || !log->size) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu lines", n);
@@ -130,7 +134,8 @@ vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *rec
     vr_status status = map.size ? read_lines(log, match, user, (const char *)map.data, map.size, err) : VRWKV_OK;
     size_t size = map.size;
     vr_map_close(&map);
-    if (status == VRWKV_OK && size > log->end && ftruncate(log->fd, (off_t)log->end) != 0) status = vr_fail_io(err, "shorten", path);
+    if (status == VRWKV_OK && size > log->end && ftruncate(log->fd, (off_t)log->end) != 0)
+        status = vr_fail_io(err, "shorten", path);
     return status;
 }
 

@@ -20,7 +20,8 @@ typedef struct vr_log {
 typedef vr_status (*vr_log_match)(void *user, const json_t *line, const vr_where *where, size_t *job, vr_error *err);
 
 /* Opens or creates the file of n jobs. */
-vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *record, vr_log_match match, void *user, vr_error *err);
+vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *record, vr_log_match match, void *user,
+                      vr_error *err);
 bool vr_log_has(const vr_log *log, size_t job);
 vr_status vr_log_add(vr_log *log, size_t job, const json_t *line, vr_error *err);
 /* Rewrites the file in the order of the jobs, where it is not. */

@@ -77,14 +77,19 @@ static vr_status add_row(vr_set *set, int index, int picture, size_t line, vr_fa
     char group[24];
     vr_slice text = set->table.fields[index];
     if (!parse_index(text, &number))
-        return vr_fault(faults, err, "%s:%zu: the index is '%.*s', expected a number", set->file, line, (int)(text.n < 40 ? text.n : 40), text.p);
+        return vr_fault(faults, err, "%s:%zu: the index is '%.*s', expected a number", set->file, line,
+                        (int)(text.n < 40 ? text.n : 40), text.p);
     row *r = copy_row(&set->table, picture);
     if (!r) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     r->index = number;
     vr_slice asked = cell(set, r, "question");
     snprintf(group, sizeof group, "%lld", number % ROTATION);
-    vr_question question = {.id = json_integer(number), .text = vr_slice_copy(asked.p ? asked : (vr_slice){"", 0}), .own = r,
-                            .picture = r->cells[picture], .group = vr_set_word(set, group), .category = cell_word(set, r, "l2-category")};
+    vr_question question = {.id = json_integer(number),
+                            .text = vr_slice_copy(asked.p ? asked : (vr_slice){"", 0}),
+                            .own = r,
+                            .picture = r->cells[picture],
+                            .group = vr_set_word(set, group),
+                            .category = cell_word(set, r, "l2-category")};
     return vr_set_add(set, &question, &where, faults, err);
 }
 
@@ -94,7 +99,8 @@ static vr_status load(vr_set *set, vr_faults *faults, vr_error *err) {
     VR_TRY(vr_table_open(table, set->file, err));
     for (size_t i = 0; i < VR_COUNT(wanted); i++)
         if (vr_table_column(table, wanted[i]) < 0)
-            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:1: there is no column \"%s\"; expected index, question, hint, A to D, answer, image, ..",
+            return vr_fail(err, VRWKV_ERR_FORMAT,
+                           "%s:1: there is no column \"%s\"; expected index, question, hint, A to D, answer, image, ..",
                            set->file, wanted[i]);
     int index = vr_table_column(table, "index"), picture = vr_table_column(table, "image");
     for (bool more;;) {
@@ -198,7 +204,8 @@ static char word_letter(const choices *from, vr_slice answer) {
     size_t words = 0, first[26] = {0}, different = 0;
     vr_str plain = {0};
     vr_slice word;
-    for (size_t i = 0; i < answer.n; i++) vr_str_put(&plain, answer.p[i] && strchr(marks, answer.p[i]) ? " " : answer.p + i, 1);
+    for (size_t i = 0; i < answer.n; i++)
+        vr_str_put(&plain, answer.p[i] && strchr(marks, answer.p[i]) ? " " : answer.p + i, 1);
     vr_slice rest = vr_str_slice(&plain);
     while (vr_next_word(&rest, &word)) {
         words++;
@@ -257,7 +264,9 @@ static char bracketed_letter(vr_slice answer, const char *prefix, const char *su
     while (vr_next_word(&answer, &word)) {
         ++*words;
         *has_bare_a |= vr_slice_is(word, "A");
-        if (word.n != before + 1 + behind || memcmp(word.p, prefix, before) != 0 || memcmp(word.p + before + 1, suffix, behind) != 0) continue;
+        if (word.n != before + 1 + behind || memcmp(word.p, prefix, before) != 0 ||
+            memcmp(word.p + before + 1, suffix, behind) != 0)
+            continue;
         if (word.p[before] >= 'A' && word.p[before] <= 'D') seen[word.p[before] - 'A'] = true;
     }
     char letter = 0;
@@ -269,8 +278,9 @@ static char bracketed_letter(vr_slice answer, const char *prefix, const char *su
 }
 
 static char letter_of_2023(const choices *from, vr_slice answer) {
-    static const char *const pairs[][2] = {{"", ""},   {"", "."},  {"", ","},  {"", ":"},  {"", ")"},  {"", ")."}, {"(", ")"},
-                                           {"(", ")."}, {":", ""}, {":", ","}, {":", "."}, {":", ")"}, {":", ")."}};
+    static const char *const pairs[][2] = {{"", ""},   {"", "."},  {"", ","},   {"", ":"}, {"", ")"},
+                                           {"", ")."}, {"(", ")"}, {"(", ")."}, {":", ""}, {":", ","},
+                                           {":", "."}, {":", ")"}, {":", ")."}};
     for (size_t i = 0; i < VR_COUNT(pairs); i++) {
         size_t words;
         bool article;
@@ -320,7 +330,8 @@ static const char *short_name(const char *name) {
 }
 
 /* Which values of a column the groups have: the means of their hits. */
-static vr_status put_groups(const vr_set *set, const bool *hit, const char *column, bool abbreviate, json_t *to, vr_error *err) {
+static vr_status put_groups(const vr_set *set, const bool *hit, const char *column, bool abbreviate, json_t *to,
+                            vr_error *err) {
     vr_means means = {0};
     vr_status status = VRWKV_OK;
     for (size_t g = 0; g < set->groups.n && status == VRWKV_OK; g++) {
@@ -397,8 +408,9 @@ static json_t *upload(const vr_set *set, const vr_answers *answers) {
     for (size_t i = 0; i < set->n; i++) {
         json_t *line = json_array();
         for (size_t k = 0; k < n; k++)
-            json_array_append_new(line, strcmp(set->table.columns[kept[k]], "index") == 0 ? vr_json_id(&set->questions[i])
-                                                                                          : cell_json(row_of(set, i)->cells[kept[k]]));
+            json_array_append_new(line, strcmp(set->table.columns[kept[k]], "index") == 0
+                                            ? vr_json_id(&set->questions[i])
+                                            : cell_json(row_of(set, i)->cells[kept[k]]));
         json_array_insert_new(line, prediction_at < n ? prediction_at : n, vr_json_of(vr_answer_of(answers, i)));
         json_array_append_new(rows, line);
     }
@@ -408,13 +420,16 @@ static json_t *upload(const vr_set *set, const vr_answers *answers) {
     return out;
 }
 
-static vr_status write_submission(const vr_set *set, const vr_answers *answers, const vr_score *scored, const char *path, vr_error *err) {
+static vr_status write_submission(const vr_set *set, const vr_answers *answers, const vr_score *scored, const char *path,
+                                  vr_error *err) {
     (void)set;
     (void)answers;
-    return vr_xlsx_save(path, json_object_get(scored->submission, "columns"), json_object_get(scored->submission, "rows"), err);
+    return vr_xlsx_save(path, json_object_get(scored->submission, "columns"), json_object_get(scored->submission, "rows"),
+                        err);
 }
 
-static vr_status score_letters(const vr_set *set, const vr_answers *answers, vr_score *out, bool *right, bool *older, vr_error *err) {
+static vr_status score_letters(const vr_set *set, const vr_answers *answers, vr_score *out, bool *right, bool *older,
+                               vr_error *err) {
     json_t *letters = json_object();
     char digits[24];
     bool *hit = vr_alloc(set->groups.n, sizeof *hit);
@@ -470,8 +485,16 @@ static void right_answer(const vr_set *set, size_t question, vr_str *out) {
 }
 
 static const vr_split splits[] = {
-    {.name = "dev", .questions = "mmbench_dev_20230712.tsv", .images = "", .local = true, .needs = {{"mmbench_dev_20230712.tsv", "\t", 4377}}},
-    {.name = "test", .questions = "mmbench_test_20230712.tsv", .images = "", .local = true, .needs = {{"mmbench_test_20230712.tsv", "\t", 0}}},
+    {.name = "dev",
+     .questions = "mmbench_dev_20230712.tsv",
+     .images = "",
+     .local = true,
+     .needs = {{"mmbench_dev_20230712.tsv", "\t", 4377}}},
+    {.name = "test",
+     .questions = "mmbench_test_20230712.tsv",
+     .images = "",
+     .local = true,
+     .needs = {{"mmbench_test_20230712.tsv", "\t", 0}}},
     {0},
 };
 

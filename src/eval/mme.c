@@ -71,17 +71,21 @@ static vr_status find_line(vr_set *set, size_t i, vr_slice text, const char *pat
         if (!vr_trim(line).n) continue;
         vr_slice rest = line;
         if (!vr_next_part(&rest, "\t", &question) || !vr_next_part(&rest, "\t", &answer))
-            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: found no tab, expected a question, a tab, and Yes or No", path, number);
+            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: found no tab, expected a question, a tab, and Yes or No", path,
+                           number);
         if (!vr_slice_same(bare(question), want)) continue;
         answer = vr_trim(answer);
         bool yes = vr_slice_is(answer, "Yes");
         if (!yes && !vr_slice_is(answer, "No"))
-            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer is '%.*s', expected Yes or No", path, number, (int)answer.n, answer.p);
+            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer is '%.*s', expected Yes or No", path, number,
+                           (int)answer.n, answer.p);
         const char *name = strrchr(path, '/');
-        all->items[i] = (gold){vr_slice_copy(vr_trim(question)), yes ? VR_SAID_YES : VR_SAID_NO, vr_set_word(set, name ? name + 1 : path)};
+        all->items[i] = (gold){vr_slice_copy(vr_trim(question)), yes ? VR_SAID_YES : VR_SAID_NO,
+                               vr_set_word(set, name ? name + 1 : path)};
         return all->items[i].question ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     }
-    return vr_fail(err, VRWKV_ERR_FORMAT, "%s does not ask \"%.*s\" (%s:%zu)", path, (int)want.n, want.p, set->file, set->questions[i].line);
+    return vr_fail(err, VRWKV_ERR_FORMAT, "%s does not ask \"%.*s\" (%s:%zu)", path, (int)want.n, want.p, set->file,
+                   set->questions[i].line);
 }
 
 static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
@@ -94,7 +98,8 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
         vr_str path = {0};
         vr_map map;
         if (!set->questions[i].image)
-            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the question names no picture", set->file, set->questions[i].line);
+            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the question names no picture", set->file,
+                           set->questions[i].line);
         text_path(set, set->questions[i].image, &path);
         vr_status status = vr_str_check(&path, err);
         if (status == VRWKV_OK) status = vr_map_open(&map, path.data, false, err);
@@ -118,7 +123,8 @@ static vr_status load(vr_set *set, vr_faults *faults, vr_error *err) {
         vr_next_part(&rest, "/", &first);
         while (k < VR_COUNT(tasks) && !vr_slice_is(first, tasks[k].name)) k++;
         if (k == VR_COUNT(tasks))
-            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: '%.*s' is no task of MME", set->file, set->questions[i].line, (int)first.n, first.p);
+            return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: '%.*s' is no task of MME", set->file, set->questions[i].line,
+                           (int)first.n, first.p);
         set->questions[i].category = tasks[k].name;
     }
     return VRWKV_OK;
@@ -129,7 +135,8 @@ static vr_said decide(vr_slice answer) {
     vr_str small = {0};
     size_t length, bytes = 0;
     vr_str_lower(&small, answer);
-    for (int i = 0; i < 4 && bytes < small.n; i++, bytes += length) vr_utf8_code(small.data + bytes, small.n - bytes, &length);
+    for (int i = 0; i < 4 && bytes < small.n; i++, bytes += length)
+        vr_utf8_code(small.data + bytes, small.n - bytes, &length);
     vr_slice head = {vr_str_text(&small), bytes};
     vr_said said = vr_slice_find(head, "yes") ? VR_SAID_YES : vr_slice_find(head, "no") ? VR_SAID_NO : VR_SAID_OTHER;
     vr_str_free(&small);
@@ -151,8 +158,8 @@ typedef struct counts {
 } counts;
 
 /* One task, the questions of picture g counting weight[g] times. */
-static vr_status count_task(const vr_set *set, const char *name, const vr_verdict *verdicts, const unsigned *weight, counts *to,
-                            vr_error *err) {
+static vr_status count_task(const vr_set *set, const char *name, const vr_verdict *verdicts, const unsigned *weight,
+                            counts *to, vr_error *err) {
     /* of each picture: how many questions, how many right */
     unsigned char (*seen)[2] = vr_alloc(set->groups.n, sizeof *seen);
     if (!seen) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
@@ -190,7 +197,8 @@ static json_t *task_json(const counts *c, double points) {
 }
 
 /* Perception [0] and cognition [1]; `blocks`, where given, gets a member per task. */
-static vr_status sum_up(const vr_set *set, const vr_verdict *verdicts, const unsigned *weight, double sums[2], json_t *blocks, vr_error *err) {
+static vr_status sum_up(const vr_set *set, const vr_verdict *verdicts, const unsigned *weight, double sums[2],
+                        json_t *blocks, vr_error *err) {
     sums[0] = sums[1] = 0;
     for (size_t i = 0; i < VR_COUNT(tasks); i++) {
         counts c;
@@ -239,7 +247,8 @@ static void right(const vr_set *set, size_t question, vr_str *out) {
 static void put_row(const vr_set *set, const vr_answers *answers, size_t i, vr_str *out) {
     const golds *all = set->gold;
     vr_slice said = vr_answer_of(answers, i);
-    vr_str_format(out, "%s\t%s\t%s\t", all->items[i].file, all->items[i].question, all->items[i].truth == VR_SAID_YES ? "Yes" : "No");
+    vr_str_format(out, "%s\t%s\t%s\t", all->items[i].file, all->items[i].question,
+                  all->items[i].truth == VR_SAID_YES ? "Yes" : "No");
     for (size_t k = 0; k < said.n; k++) vr_str_put(out, strchr("\n\r\t", said.p[k]) && said.p[k] ? " " : said.p + k, 1);
     vr_str_add(out, "\n");
 }
@@ -254,7 +263,8 @@ static void put_task(const vr_set *set, const vr_answers *answers, const char *n
     }
 }
 
-static vr_status write_submission(const vr_set *set, const vr_answers *answers, const vr_score *scored, const char *path, vr_error *err) {
+static vr_status write_submission(const vr_set *set, const vr_answers *answers, const vr_score *scored, const char *path,
+                                  vr_error *err) {
     (void)scored;
     if (!set->scorable) return vr_fail(err, VRWKV_ERR_ARGUMENT, "the tables need the questions of %s", root);
     if (mkdir(path, 0777) != 0 && errno != EEXIST) return vr_fail_io(err, "create the folder", path);
@@ -278,8 +288,20 @@ static const vr_split splits[] = {
 };
 
 const vr_bench vr_bench_mme = {
-    .name = "mme", .title = "MME", .unit = "points", .repeats = true, .yes_no = true, .splits = splits,
-    .load = load, .load_gold = load_gold, .free_gold = free_gold,
-    .judge = judge, .score = score, .figure = figure, .right = right,
-    .write_submission = write_submission, .upload = ".upload", .submission = "a folder of tables for the official calculation.py",
+    .name = "mme",
+    .title = "MME",
+    .unit = "points",
+    .repeats = true,
+    .yes_no = true,
+    .splits = splits,
+    .load = load,
+    .load_gold = load_gold,
+    .free_gold = free_gold,
+    .judge = judge,
+    .score = score,
+    .figure = figure,
+    .right = right,
+    .write_submission = write_submission,
+    .upload = ".upload",
+    .submission = "a folder of tables for the official calculation.py",
 };

@@ -17,14 +17,18 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
 }
 
 /* Indented and without a byte above 126, as Python writes it. */
-static vr_status write_submission(const vr_set *set, const vr_answers *answers, const vr_score *scored, const char *path, vr_error *err) {
+static vr_status write_submission(const vr_set *set, const vr_answers *answers, const vr_score *scored, const char *path,
+                                  vr_error *err) {
     (void)set;
     (void)answers;
     return vr_json_save(scored->submission, path, JSON_INDENT(2) | JSON_ENSURE_ASCII, err);
 }
 
 static const vr_split splits[] = {
-    {.name = "test", .questions = "llava-mm-vet.jsonl", .images = "images", .needs = {{"llava-mm-vet.jsonl", "*", 218}, {"mm-vet.json", "", 218}}},
+    {.name = "test",
+     .questions = "llava-mm-vet.jsonl",
+     .images = "images",
+     .needs = {{"llava-mm-vet.jsonl", "*", 218}, {"mm-vet.json", "", 218}}},
     {0},
 };
 

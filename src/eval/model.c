@@ -45,7 +45,8 @@ void vr_lm_prompt(vr_lm *lm, vrwkv_context *prompt) {
 
 static const float *prompt_logits(void *user) { return vrwkv_logits(((vr_lm *)user)->prompt); }
 
-static vr_status branch(void *user, const size_t *branches, const int32_t *tokens, size_t n, const float **logits, vr_error *err) {
+static vr_status branch(void *user, const size_t *branches, const int32_t *tokens, size_t n, const float **logits,
+                        vr_error *err) {
     vr_lm *lm = user;
     for (size_t i = 0; i < n; i++) {
         size_t b = branches[i];
@@ -122,8 +123,9 @@ vr_status vr_lm_open(vr_lm **out, vrwkv_model *model, size_t branches, vr_error 
     if (!lm) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     *lm = (vr_lm){.model = model, .n_branches = branches, .branches = vr_alloc(branches, sizeof *lm->branches),
                   .started = vr_alloc(branches, sizeof *lm->started), .active = vr_alloc(branches, sizeof *lm->active)};
-    vr_status status = lm->branches && lm->started && lm->active ? open_contexts(lm, err)
-                                                                 : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu branches", branches);
+    vr_status status = lm->branches && lm->started && lm->active
+                           ? open_contexts(lm, err)
+                           : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu branches", branches);
     if (status == VRWKV_OK) return VRWKV_OK;
     vr_lm_close(lm);
     *out = NULL;

@@ -117,7 +117,8 @@ static void put_words(vr_slice s, vr_str *out) {
 
 void vr_normalise_spaces(vr_slice answer, vr_str *out) {
     vr_str flat = {0};
-    for (size_t i = 0; i < answer.n; i++) vr_str_put(&flat, answer.p[i] == '\n' || answer.p[i] == '\t' ? " " : answer.p + i, 1);
+    for (size_t i = 0; i < answer.n; i++)
+        vr_str_put(&flat, answer.p[i] == '\n' || answer.p[i] == '\t' ? " " : answer.p + i, 1);
     vr_str_add_slice(out, vr_trim(vr_str_slice(&flat)));
     out->failed |= flat.failed;
     vr_str_free(&flat);

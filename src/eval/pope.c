@@ -28,7 +28,8 @@ typedef struct taking {
 static bool same_question(const vr_question *question, const char *text, const char *image) {
     size_t n = strlen(text);
     const char *own = strncmp(question->text, "<image>\n", 8) == 0 ? question->text + 8 : question->text;
-    return strncmp(own, text, n) == 0 && (own[n] == 0 || own[n] == '\n') && (!question->image || !image || !strcmp(question->image, image));
+    return strncmp(own, text, n) == 0 && (own[n] == 0 || own[n] == '\n') &&
+           (!question->image || !image || !strcmp(question->image, image));
 }
 
 static vr_status take_label(void *user, const char *key, json_t *line, const vr_where *where, vr_error *err) {
@@ -42,8 +43,8 @@ static vr_status take_label(void *user, const char *key, json_t *line, const vr_
     if (to->next == to->set->n) return VRWKV_OK; /* pairs are cut to the shorter side */
     const vr_question *question = &to->set->questions[to->next];
     if (!same_question(question, text, json_string_value(json_object_get(line, "image"))))
-        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu asks \"%.80s\", but its pair by position, %s:%zu, asks \"%.80s\"", where->path,
-                       where->line, text, to->set->file, question->line, question->text);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu asks \"%.80s\", but its pair by position, %s:%zu, asks \"%.80s\"",
+                       where->path, where->line, text, to->set->file, question->line, question->text);
     all->label[to->next++] = strcmp(label, "no") == 0 ? VR_SAID_NO : VR_SAID_YES;
     return VRWKV_OK;
 }
@@ -63,7 +64,8 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     all->label = vr_alloc(set->n, sizeof *all->label);
     if (!all->label) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     if (set->part && set->offset)
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "pope pairs answers with labels by position: a chunk alone cannot be scored, merge first");
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                       "pope pairs answers with labels by position: a chunk alone cannot be scored, merge first");
     for (size_t i = 0; i < set->n; i++) {
         const char *category = set->questions[i].category;
         bool known = false;
@@ -135,11 +137,13 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
         vr_put(categories, set->categories.names[k], block);
         sum += score_category(block, &c, samples, yes);
         if (c.tp + c.fp == 0 || c.tp + c.fn == 0)
-            snprintf(out->notes, sizeof out->notes, "%s: a ratio has nothing below the line and is given as 0 (the original stops)",
+            snprintf(out->notes, sizeof out->notes,
+                     "%s: a ratio has nothing below the line and is given as 0 (the original stops)",
                      set->categories.names[k]);
     }
     for (size_t i = 0; i < answers->n; i++)
-        json_array_append_new(decisions, json_string(out->verdicts[answers->items[i].question].said == VR_SAID_NO ? "no" : "yes"));
+        json_array_append_new(decisions,
+                              json_string(out->verdicts[answers->items[i].question].said == VR_SAID_NO ? "no" : "yes"));
     double mean = sum / (double)set->categories.n;
     vr_put(out->values, "categories", categories);
     vr_put(out->values, "mean_f1", json_real(mean));

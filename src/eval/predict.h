@@ -17,7 +17,8 @@ typedef struct vr_predictor {
     vr_status (*decode)(void *user, const int32_t *ids, size_t n, vr_str *text, vr_error *err);
     /* Of n branches that begin where the prompt ends: branch branches[i] reads tokens[i], and logits[i] is
      * set to what follows it (valid until the next call). */
-    vr_status (*branch)(void *user, const size_t *branches, const int32_t *tokens, size_t n, const float **logits, vr_error *err);
+    vr_status (*branch)(void *user, const size_t *branches, const int32_t *tokens, size_t n, const float **logits,
+                        vr_error *err);
     /* What follows the prompt. */
     const float *(*prompt_logits)(void *user);
     /* ids[0..n) from the empty state: rows(row_user, i, logits) for each i in [from, n), the logits that

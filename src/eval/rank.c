@@ -31,7 +31,8 @@ static vr_status prepare(vr_candidate *candidate, vr_slice text, const vr_predic
     return with->encode(with->user, (vr_slice){candidate->text, n + 1}, &candidate->ids, err);
 }
 
-vr_status vr_candidates_read(vr_candidates *candidates, const json_t *list, const char *path, const vr_predictor *with, vr_error *err) {
+vr_status vr_candidates_read(vr_candidates *candidates, const json_t *list, const char *path, const vr_predictor *with,
+                             vr_error *err) {
     size_t n = json_array_size(list);
     *candidates = (vr_candidates){.items = vr_alloc(n, sizeof *candidates->items)};
     if (!json_is_array(list)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s: expected a list of texts", path);
@@ -55,7 +56,8 @@ void vr_candidates_free(vr_candidates *candidates) {
 }
 
 /* The largest normaliser is the same for all: ln sum exp over the vocabulary, once. */
-static vr_status shortlist(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out, vr_error *err) {
+static vr_status shortlist(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out,
+                           vr_error *err) {
     const float *logits = with->prompt_logits(with->user);
     unsigned char *taken = vr_alloc(candidates->n, 1);
     if (!taken) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
@@ -68,15 +70,18 @@ static vr_status shortlist(const vr_candidates *candidates, size_t keep, const v
         }
         float logit = logits[candidates->items[best].ids.items[0]];
         taken[best] = 1;
-        out[k] = (vr_ranked){.candidate = best, .first_logprob = (double)logit - normaliser, .loss = normaliser - (double)logit, .avg_logit = logit};
+        out[k] = (vr_ranked){.candidate = best,
+                             .first_logprob = (double)logit - normaliser,
+                             .loss = normaliser - (double)logit,
+                             .avg_logit = logit};
     }
     free(taken);
     return VRWKV_OK;
 }
 
 /* Sums over the tokens behind the first; all branches that still have tokens go on together. */
-static vr_status run_branches(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out, size_t *branches,
-                              int32_t *tokens, const float **logits, vr_error *err) {
+static vr_status run_branches(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out,
+                              size_t *branches, int32_t *tokens, const float **logits, vr_error *err) {
     for (size_t at = 1;; at++) {
         size_t n = 0;
         for (size_t k = 0; k < keep; k++) {
@@ -96,7 +101,8 @@ static vr_status run_branches(const vr_candidates *candidates, size_t keep, cons
     }
 }
 
-vr_status vr_rank(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out, size_t *best, vr_error *err) {
+vr_status vr_rank(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out, size_t *best,
+                  vr_error *err) {
     if (candidates->n < keep || keep == 0)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "%zu candidates, expected at least %zu", candidates->n, keep ? keep : 1);
     for (size_t i = 0; i < candidates->n; i++)
@@ -105,8 +111,9 @@ vr_status vr_rank(const vr_candidates *candidates, size_t keep, const vr_predict
     size_t *branches = vr_alloc(keep, sizeof *branches);
     int32_t *tokens = vr_alloc(keep, sizeof *tokens);
     const float **logits = vr_alloc(keep, sizeof *logits);
-    vr_status status = branches && tokens && logits ? run_branches(candidates, keep, with, out, branches, tokens, logits, err)
-                                                    : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    vr_status status = branches && tokens && logits
+                           ? run_branches(candidates, keep, with, out, branches, tokens, logits, err)
+                           : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     free(branches);
     free(tokens);
     free(logits);

@@ -25,10 +25,12 @@ typedef struct vr_ranked {
 } vr_ranked;
 
 /* A list of texts. */
-vr_status vr_candidates_read(vr_candidates *candidates, const json_t *list, const char *path, const vr_predictor *with, vr_error *err);
+vr_status vr_candidates_read(vr_candidates *candidates, const json_t *list, const char *path, const vr_predictor *with,
+                             vr_error *err);
 void vr_candidates_free(vr_candidates *candidates);
 /* Orders by first token (the first candidate on ties) and keeps `keep` of them; these are scored by
  * branches, each costing its own tokens only. out [keep] is in the order of the first tokens; *best is the
  * one of the least loss. Fewer candidates than `keep` is an error, as in the original. */
-vr_status vr_rank(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out, size_t *best, vr_error *err);
+vr_status vr_rank(const vr_candidates *candidates, size_t keep, const vr_predictor *with, vr_ranked *out, size_t *best,
+                  vr_error *err);
 #endif

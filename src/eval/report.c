@@ -77,7 +77,8 @@ json_t *vr_report_json(const vr_run_report *report) {
     vr_put(out, "record", json_incref(report->result->record));
     vr_put(out, "timing", timing_json(report->result));
     vr_put(out, "scores", scores_json(report->score));
-    vr_put(out, "question_columns", json_pack("[s, s, s, s, s, s, s]", "id", "group", "category", "score", "counted", "truth", "said"));
+    vr_put(out, "question_columns",
+           json_pack("[s, s, s, s, s, s, s]", "id", "group", "category", "score", "counted", "truth", "said"));
     vr_put(out, "questions", report->score->verdicts ? questions_json(report) : json_array());
     return out;
 }

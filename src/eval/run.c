@@ -94,9 +94,12 @@ static bool left_out(const running *r, const vr_question *question) {
  * in MMBench's way repeats its pictures far apart. */
 static vr_status make_order(running *r, vr_error *err) {
     vr_set *set = r->set;
-    size_t *next = vr_alloc(set->n, sizeof *next), *last = vr_alloc(set->n, sizeof *last), *heads = vr_alloc(set->n, sizeof *heads), n_heads = 0;
+    size_t *next = vr_alloc(set->n, sizeof *next), *last = vr_alloc(set->n, sizeof *last),
+           *heads = vr_alloc(set->n, sizeof *heads), n_heads = 0;
     json_t *known = json_object();
-    vr_status status = next && last && heads && known ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu questions", set->n);
+    vr_status status = next && last && heads && known
+                           ? VRWKV_OK
+                           : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu questions", set->n);
     for (size_t i = 0; i < set->n && status == VRWKV_OK; i++) {
         const vr_question *q = &set->questions[i];
         char key[48];
@@ -128,8 +131,8 @@ static vr_status make_order(running *r, vr_error *err) {
 /* ---- answers ---- */
 
 static vr_status keep_line(running *r, size_t question, const json_t *line, vr_error *err) {
-    VR_TRY(vr_answers_keep(r->answers, r->set, question, vr_json_slice(json_object_get(line, "text")), vr_text_or(line, "prompt", ""),
-                           r->answers->n + 1, err));
+    VR_TRY(vr_answers_keep(r->answers, r->set, question, vr_json_slice(json_object_get(line, "text")),
+                           vr_text_or(line, "prompt", ""), r->answers->n + 1, err));
     VR_TRY(vr_log_add(&r->log, question, line, err));
     r->result->answered++;
     return VRWKV_OK;
@@ -145,7 +148,8 @@ static void judge(running *r, size_t question) {
 }
 
 static void show_progress(running *r) {
-    const vr_run_state status = {r->set->n - r->answers->missing + r->result->unanswered, r->set->n, r->judged ? r->score / (double)r->judged : -1};
+    const vr_run_state status = {r->set->n - r->answers->missing + r->result->unanswered, r->set->n,
+                                 r->judged ? r->score / (double)r->judged : -1};
     if (r->options->progress && r->options->progress(r->options->user, &status)) r->stopped = true;
 }
 
@@ -218,8 +222,8 @@ static vr_status open_picture(running *r, size_t from, size_t to, vrwkv_features
     if (status == VRWKV_OK) return VRWKV_OK;
     *ok = false;
     r->result->unanswered += to - from;
-    return vr_fault(r->options->faults, err, "picture of question %s (%s:%zu): %.600s", vr_id_text(question->id, digits), r->set->file,
-                    question->line, why.message);
+    return vr_fault(r->options->faults, err, "picture of question %s (%s:%zu): %.600s", vr_id_text(question->id, digits),
+                    r->set->file, question->line, why.message);
 }
 
 /* ---- asking ---- */
@@ -231,7 +235,8 @@ static vr_status ask_bundle(running *r, vr_ask *ask, size_t from, size_t to, ask
     vr_str text = {0};
     bool ok;
     VR_TRY(open_picture(r, from, to, &picture, &ok, err));
-    vr_status status = ok ? vr_ask_picture(ask, picture, err) : VRWKV_OK;
+    if (ok) vr_ask_picture(ask, picture);
+    vr_status status = VRWKV_OK;
     for (size_t k = from; ok && k < to && status == VRWKV_OK && !r->stopped; k++) {
         vr_str_clear(&text);
         status = vr_bench_prompt(r->set, &r->set->questions[r->order[k]], r->family, &text, err);
@@ -245,10 +250,11 @@ static vr_status ask_bundle(running *r, vr_ask *ask, size_t from, size_t to, ask
 
 static vr_status ask_all(running *r, vr_ask *ask, ask_one one, void *with, vr_error *err) {
     for (size_t from = 0, to; from < r->n && !r->stopped; from = to) {
-        for (to = from + 1; to < r->n && same_picture(&r->set->questions[r->order[from]], &r->set->questions[r->order[to]]);) to++;
+        for (to = from + 1; to < r->n && same_picture(&r->set->questions[r->order[from]], &r->set->questions[r->order[to]]);)
+            to++;
         VR_TRY(ask_bundle(r, ask, from, to, one, with, err));
     }
-    return vr_ask_finish(ask, err);
+    return r->stopped ? VRWKV_OK : vr_ask_finish(ask, err); /* what is open when stopped is asked again */
 }
 
 static vr_status ask_openly(running *r, vr_ask *ask, size_t question, const char *text, void *with, vr_error *err) {
@@ -264,7 +270,7 @@ typedef struct ranking {
     vr_predictor predictor;
     vr_candidates candidates;
     vr_ranked *found; /* [shortlist] */
-    size_t shortlist;
+    size_t compared;
 } ranking;
 
 static vr_status ask_ranked(running *r, vr_ask *ask, size_t question, const char *text, void *with, vr_error *err) {
@@ -274,7 +280,7 @@ static vr_status ask_ranked(running *r, vr_ask *ask, size_t question, const char
     size_t best;
     VR_TRY(vr_ask_read(ask, text, &context, &prompt, err));
     vr_lm_prompt(rank->lm, context);
-    VR_TRY(vr_rank(&rank->candidates, rank->shortlist, &rank->predictor, rank->found, &best, err));
+    VR_TRY(vr_rank(&rank->candidates, rank->compared, &rank->predictor, rank->found, &best, err));
     const vr_ranked *answer = &rank->found[best];
     const char *name = rank->candidates.items[answer->candidate].text;
     json_t *line = begin_line(&r->set->questions[question], prompt, vr_trim(vr_slice_of(name)));
@@ -287,15 +293,18 @@ static vr_status ask_ranked(running *r, vr_ask *ask, size_t question, const char
 static vr_status open_ranking(running *r, ranking *rank, vr_error *err) {
     json_error_t fault;
     const vr_run_options *options = r->options;
-    *rank = (ranking){.shortlist = options->shortlist ? options->shortlist : VR_RANK_SHORTLIST};
-    VR_TRY(vr_lm_open(&rank->lm, r->model, rank->shortlist, err));
+    *rank = (ranking){.compared = options->shortlist ? options->shortlist : VR_RANK_SHORTLIST};
+    VR_TRY(vr_lm_open(&rank->lm, r->model, rank->compared, err));
     rank->predictor = vr_lm_predictor(rank->lm);
-    rank->found = vr_alloc(rank->shortlist, sizeof *rank->found);
+    rank->found = vr_alloc(rank->compared, sizeof *rank->found);
     if (!rank->found) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     json_t *list = json_load_file(options->candidates, 0, &fault);
     if (!list) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%d: %s", options->candidates, fault.line, fault.text);
     vr_status status = vr_candidates_read(&rank->candidates, list, options->candidates, &rank->predictor, err);
     json_decref(list);
+    /* fewer than are to be compared: an error in the original */
+    bool few = rank->candidates.n && rank->candidates.n < rank->compared;
+    if (few && options->ask.manner == VRWKV_FRIENDLY) rank->compared = rank->candidates.n;
     return status;
 }
 
@@ -337,8 +346,8 @@ static vr_status run(running *r, vr_error *err) {
     return vr_log_sort(&r->log, err);
 }
 
-vr_status vr_run_bench(vr_set *set, vrwkv_model *model, const vr_run_options *options, vr_answers *answers, vr_run_result *result,
-                       vr_error *err) {
+vr_status vr_run_bench(vr_set *set, vrwkv_model *model, const vr_run_options *options, vr_answers *answers,
+                       vr_run_result *result, vr_error *err) {
     running r = {.set = set, .model = model, .options = options, .answers = answers, .result = result,
                  .family = vr_family_of(vrwkv_model_info(model))};
     double began = now();

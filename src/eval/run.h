@@ -36,8 +36,8 @@ typedef struct vr_run_result {
 
 /* Which prompts the model was made with, told by its version. */
 vr_family vr_family_of(const vrwkv_info *info);
-vr_status vr_run_bench(vr_set *set, vrwkv_model *model, const vr_run_options *options, vr_answers *answers, vr_run_result *result,
-                       vr_error *err);
+vr_status vr_run_bench(vr_set *set, vrwkv_model *model, const vr_run_options *options, vr_answers *answers,
+                       vr_run_result *result, vr_error *err);
 
 /* A number with three decimals at most, as Python's str(round(x, 3)): "0.5", "12.0". */
 void vr_short_number(double value, char text[40]);

@@ -38,7 +38,8 @@ static vr_status take_problem(void *user, const char *id, json_t *problem, const
     json_t *choices;
     if (i == set->n) return VRWKV_OK;
     VR_TRY(vr_need_list(problem, "choices", where, &choices, err));
-    if (!json_is_integer(answer) || json_integer_value(answer) < 0 || (size_t)json_integer_value(answer) >= json_array_size(choices))
+    if (!json_is_integer(answer) || json_integer_value(answer) < 0 ||
+        (size_t)json_integer_value(answer) >= json_array_size(choices))
         return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: the answer of problem %s is no index of its %zu choices", where->path,
                        where->line, id, json_array_size(choices));
     all->items[i] = (gold){(int)json_integer_value(answer), (int)json_array_size(choices)};
@@ -75,8 +76,8 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     VR_TRY(read_file(set, "pid_splits.json", set->split->name, take_id, all, err));
     for (size_t i = 0; i < set->n; i++)
         if (all->items[i].answer < 0)
-            return vr_fail(err, VRWKV_ERR_FORMAT, "problems.json has no problem %s of %s:%zu", vr_id_text(set->questions[i].id, digits),
-                           set->file, set->questions[i].line);
+            return vr_fail(err, VRWKV_ERR_FORMAT, "problems.json has no problem %s of %s:%zu",
+                           vr_id_text(set->questions[i].id, digits), set->file, set->questions[i].line);
     set->scorable = true;
     return VRWKV_OK;
 }
@@ -85,7 +86,8 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
 static void make_prompt(const vr_set *set, const vr_question *question, vr_family family, vr_str *out) {
     (void)set;
     vr_str_add(out, question->text);
-    if (family == VR_FAMILY_V7 && question->turn) vr_str_add(out, "\nAnswer with the option's letter from the given choices directly.");
+    if (family == VR_FAMILY_V7 && question->turn)
+        vr_str_add(out, "\nAnswer with the option's letter from the given choices directly.");
 }
 
 static bool is_letter(char c) { return c && strchr(letters, c); }
@@ -147,9 +149,12 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
         img_correct += img && hit;
         if (i < set->n) out->verdicts[i].counted = img;
     }
-    double acc = count ? (double)correct / (double)count * 100 : 0, img_acc = img_count ? (double)img_correct / (double)img_count * 100 : 0;
+    double acc = count ? (double)correct / (double)count * 100 : 0,
+           img_acc = img_count ? (double)img_correct / (double)img_count * 100 : 0;
     char line[160];
-    snprintf(line, sizeof line, "Task\xEF\xBC\x9A" "ScienceQA, Total: %lld, Correct: %lld, Accuracy: %.2f%%, IMG-Accuracy: %.2f%%",
+    snprintf(line, sizeof line,
+             "Task\xEF\xBC\x9A"
+             "ScienceQA, Total: %lld, Correct: %lld, Accuracy: %.2f%%, IMG-Accuracy: %.2f%%",
              (long long)count, (long long)correct, acc, img_acc);
     vr_put(out->values, "printed", json_string(line));
     vr_put(out->values, "acc", json_real(acc));
@@ -163,8 +168,8 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
     vr_score_figure(out, "IMG accuracy (questions with a picture)", img_acc, 2, false);
     vr_score_figure(out, "accuracy over all questions", acc, 2, false);
     if (answers->missing)
-        snprintf(out->notes, sizeof out->notes, "%zu questions have no answer: they are wrong in the total and not in the IMG set",
-                 answers->missing);
+        snprintf(out->notes, sizeof out->notes,
+                 "%zu questions have no answer: they are wrong in the total and not in the IMG set", answers->missing);
     if (!img_count) snprintf(out->notes, sizeof out->notes, "no prompt with a picture: the IMG accuracy is given as 0");
     return VRWKV_OK;
 }

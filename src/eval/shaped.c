@@ -19,7 +19,8 @@ vr_status vr_words_make(vr_words *words, vrwkv_model *model, vr_error *err) {
             vr_str_free(&all);
             return status;
         }
-        bool broken = all.n - before == strlen(VR_UTF8_REPLACEMENT) && memcmp(all.data + before, VR_UTF8_REPLACEMENT, all.n - before) == 0;
+        bool broken = all.n - before == strlen(VR_UTF8_REPLACEMENT) &&
+                      memcmp(all.data + before, VR_UTF8_REPLACEMENT, all.n - before) == 0;
         if (broken) all.n = before;
         words->from[i + 1] = all.n;
     }

@@ -71,8 +71,8 @@ static void skip_spaces(reader *in) {
 }
 
 static vr_status bad_json(const reader *in, const json_error_t *fault, vr_error *err) {
-    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: %s", in->where.path, in->where.line + (size_t)(fault->line > 1 ? fault->line - 1 : 0),
-                   fault->text);
+    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: %s", in->where.path,
+                   in->where.line + (size_t)(fault->line > 1 ? fault->line - 1 : 0), fault->text);
 }
 
 /* The value at the reader; what follows it is left. */
@@ -92,14 +92,15 @@ static vr_status expect(reader *in, char mark, const char *what, vr_error *err) 
     }
     char found[8] = "the end";
     if (in->at < in->end) snprintf(found, sizeof found, "'%c'", *in->at >= 0x20 && *in->at < 0x7f ? *in->at : '?');
-    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: found %s, expected '%c' (%s)", in->where.path, in->where.line, found, mark, what);
+    return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: found %s, expected '%c' (%s)", in->where.path, in->where.line, found,
+                   mark, what);
 }
 
 static vr_status read_key(reader *in, json_t **key, vr_error *err) {
     VR_TRY(read_value(in, key, err));
     vr_status status = json_is_string(*key) ? expect(in, ':', "behind a member's name", err)
-                                            : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: a member's name is no text", in->where.path,
-                                                      in->where.line);
+                                            : vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: a member's name is no text",
+                                                      in->where.path, in->where.line);
     if (status != VRWKV_OK) json_decref(*key);
     return status;
 }
@@ -169,8 +170,9 @@ static vr_status read_line(const reader *in, size_t n, vr_faults *faults, vr_jso
     json_error_t fault;
     json_t *value = json_loadb(in->at, n, JSON_ALLOW_NUL, &fault);
     if (!value) return vr_fault(faults, err, "%s:%zu: no JSON object: %s", in->where.path, in->where.line, fault.text);
-    vr_status status = json_is_object(value) ? fn(user, NULL, value, &in->where, err)
-                                             : vr_fault(faults, err, "%s:%zu: an array, expected an object", in->where.path, in->where.line);
+    vr_status status = json_is_object(value)
+                           ? fn(user, NULL, value, &in->where, err)
+                           : vr_fault(faults, err, "%s:%zu: an array, expected an object", in->where.path, in->where.line);
     json_decref(value);
     return status;
 }
@@ -199,7 +201,8 @@ vr_slice vr_json_slice(const json_t *string) {
     return json_is_string(string) ? (vr_slice){json_string_value(string), json_string_length(string)} : (vr_slice){"", 0};
 }
 
-static vr_status wrong_member(const json_t *object, const char *key, const char *kind, const vr_where *where, vr_error *err) {
+static vr_status wrong_member(const json_t *object, const char *key, const char *kind, const vr_where *where,
+                              vr_error *err) {
     return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"%s\" is %s, expected %s", where->path, where->line, key,
                    json_object_get(object, key) ? "of another kind" : "missing", kind);
 }

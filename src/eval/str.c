@@ -10,7 +10,8 @@
 #include <string.h>
 
 static bool make_room(vr_str *str, size_t n) {
-    if (!str->failed && n < SIZE_MAX - str->n && vr_grow(&str->data, &str->room, str->n + n + 1, 1, NULL) == VRWKV_OK) return true;
+    if (!str->failed && n < SIZE_MAX - str->n && vr_grow(&str->data, &str->room, str->n + n + 1, 1, NULL) == VRWKV_OK)
+        return true;
     str->failed = true;
     return false;
 }
@@ -51,7 +52,8 @@ const char *vr_str_text(const vr_str *str) { return str->data ? str->data : ""; 
 vr_slice vr_str_slice(const vr_str *str) { return (vr_slice){vr_str_text(str), str->n}; }
 
 vr_status vr_str_check(const vr_str *str, vr_error *err) {
-    return str->failed ? vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a text of more than %zu bytes", str->n) : VRWKV_OK;
+    return str->failed ? vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a text of more than %zu bytes", str->n)
+                       : VRWKV_OK;
 }
 
 vr_slice vr_slice_of(const char *text) { return (vr_slice){text, strlen(text)}; }

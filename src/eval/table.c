@@ -7,8 +7,9 @@
 #include <string.h>
 
 bool vr_is_missing(vr_slice field) {
-    static const char *const words[] = {"",     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
-                                        "<NA>", "N/A",  "NA",       "NULL", "NaN",    "None",     "n/a",  "nan",  "null"};
+    static const char *const words[] = {"",     "#N/A",   "#N/A N/A", "#NA",  "-1.#IND", "-1.#QNAN", "-NaN",
+                                        "-nan", "1.#IND", "1.#QNAN",  "<NA>", "N/A",     "NA",       "NULL",
+                                        "NaN",  "None",   "n/a",      "nan",  "null"};
     for (size_t i = 0; i < VR_COUNT(words); i++)
         if (vr_slice_is(field, words[i])) return true;
     return false;
@@ -44,7 +45,8 @@ static void take_field(vr_table *table, const char **p, const char *end, size_t 
 
 /* Splits the row at table->at into `fields` of at most `most`; *n is how many it has. */
 static vr_status take_row(vr_table *table, vr_slice *fields, size_t most, size_t *n, vr_error *err) {
-    const char *begin = (const char *)table->map.data + table->at, *p = begin, *end = (const char *)table->map.data + table->map.size;
+    const char *begin = (const char *)table->map.data + table->at, *p = begin,
+               *end = (const char *)table->map.data + table->map.size;
     size_t lines = 0, from[VR_TABLE_COLUMNS];
     vr_slice field = {NULL, 0};
     *n = 0;
@@ -66,7 +68,8 @@ static vr_status take_row(vr_table *table, vr_slice *fields, size_t most, size_t
     table->at += (size_t)(p - begin) + (p < end);
     VR_TRY(vr_str_check(&table->unquoted, err));
     if (!valid)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: no valid UTF-8: the table must be in that encoding", table->path, table->line);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: no valid UTF-8: the table must be in that encoding", table->path,
+                       table->line);
     table->line += lines + 1;
     return VRWKV_OK;
 }
@@ -76,18 +79,21 @@ static vr_status read_header(vr_table *table, vr_error *err) {
     if (table->map.size == 0) return vr_fail(err, VRWKV_ERR_FORMAT, "%s is empty, expected a table", table->path);
     VR_TRY(take_row(table, names, VR_TABLE_COLUMNS, &table->n_columns, err));
     if (table->n_columns > VR_TABLE_COLUMNS)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "%s: %zu columns, expected at most %d", table->path, table->n_columns, VR_TABLE_COLUMNS);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s: %zu columns, expected at most %d", table->path, table->n_columns,
+                       VR_TABLE_COLUMNS);
     table->columns = vr_alloc(table->n_columns, sizeof *table->columns);
     table->fields = vr_alloc(table->n_columns, sizeof *table->fields);
     if (!table->columns || !table->fields) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a table");
     for (size_t i = 0; i < table->n_columns; i++)
-        if (!(table->columns[i] = vr_slice_copy(names[i]))) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a table");
+        if (!(table->columns[i] = vr_slice_copy(names[i])))
+            return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a table");
     return VRWKV_OK;
 }
 
 vr_status vr_table_open(vr_table *table, const char *path, vr_error *err) {
     *table = (vr_table){.line = 1, .path = vr_strdup(path)};
-    vr_status status = table->path ? vr_map_open(&table->map, path, false, err) : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    vr_status status =
+        table->path ? vr_map_open(&table->map, path, false, err) : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     if (status == VRWKV_OK && table->map.size >= 3 && memcmp(table->map.data, "\xEF\xBB\xBF", 3) == 0) table->at = 3;
     if (status == VRWKV_OK) status = read_header(table, err);
     if (status != VRWKV_OK) vr_table_close(table);
@@ -110,7 +116,8 @@ vr_status vr_table_next(vr_table *table, vr_faults *faults, bool *more, vr_error
         size_t n, line = table->line;
         VR_TRY(take_row(table, table->fields, table->n_columns, &n, err));
         if (n == table->n_columns) return VRWKV_OK;
-        VR_TRY(vr_fault(faults, err, "%s:%zu: %zu fields, expected %zu as in the header", table->path, line, n, table->n_columns));
+        VR_TRY(vr_fault(faults, err, "%s:%zu: %zu fields, expected %zu as in the header", table->path, line, n,
+                        table->n_columns));
     }
 }
 

@@ -63,8 +63,8 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     vr_status status = vr_read_list(path, "data", take_annotation, set, err);
     for (size_t i = 0; i < set->n && status == VRWKV_OK; i++)
         if (!all->items[i].n)
-            status = vr_fail(err, VRWKV_ERR_FORMAT, "%s has no answers to the question at %s:%zu (picture %s)", path, set->file,
-                             set->questions[i].line, vr_id_text(set->questions[i].id, digits));
+            status = vr_fail(err, VRWKV_ERR_FORMAT, "%s has no answers to the question at %s:%zu (picture %s)", path,
+                             set->file, set->questions[i].line, vr_id_text(set->questions[i].id, digits));
     free(path);
     set->scorable = status == VRWKV_OK;
     return status;
@@ -99,7 +99,8 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
     }
     double accuracy = 100 * (sum / (double)set->n);
     vr_slice name = experiment(answers->path);
-    vr_str_format(&line, "Task: TextVQA Experiment: %.*s Samples: %zu Accuracy: %.2f%%", (int)name.n, name.p, answers->n, accuracy);
+    vr_str_format(&line, "Task: TextVQA Experiment: %.*s Samples: %zu Accuracy: %.2f%%", (int)name.n, name.p, answers->n,
+                  accuracy);
     vr_put(out->values, "printed", json_string(vr_str_text(&line)));
     vr_put(out->values, "accuracy", json_real(accuracy));
     vr_put(out->values, "perQuestion", each);

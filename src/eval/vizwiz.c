@@ -50,8 +50,9 @@ static vr_status read_gold(vr_set *set, const char *path, vr_error *err) {
     json_decref(to.by_picture);
     for (size_t i = 0; i < set->n && status == VRWKV_OK; i++)
         if (!all->items[i].n)
-            status = vr_fail(err, VRWKV_ERR_FORMAT, "%s has no answers for picture %s of %s:%zu", path,
-                             set->questions[i].image ? set->questions[i].image : "(none)", set->file, set->questions[i].line);
+            status =
+                vr_fail(err, VRWKV_ERR_FORMAT, "%s has no answers for picture %s of %s:%zu", path,
+                        set->questions[i].image ? set->questions[i].image : "(none)", set->file, set->questions[i].line);
     set->scorable = status == VRWKV_OK;
     return status;
 }
@@ -106,12 +107,25 @@ static void right(const vr_set *set, size_t question, vr_str *out) {
 }
 
 static const vr_split splits[] = {
-    {.name = "test", .questions = "llava_test.jsonl", .images = "test", .local = true, .needs = {{"llava_test.jsonl", "*", 8000}}},
+    {.name = "test",
+     .questions = "llava_test.jsonl",
+     .images = "test",
+     .local = true,
+     .needs = {{"llava_test.jsonl", "*", 8000}}},
     {0},
 };
 
 const vr_bench vr_bench_vizwiz = {
-    .name = "vizwiz", .title = "VizWiz", .unit = "%", .splits = splits,
-    .load = vr_load_questions, .load_gold = load_gold, .free_gold = free_gold,
-    .judge = judge, .score = score, .right = right, .upload = ".upload.json", .submission = "JSON list for the VizWiz server",
+    .name = "vizwiz",
+    .title = "VizWiz",
+    .unit = "%",
+    .splits = splits,
+    .load = vr_load_questions,
+    .load_gold = load_gold,
+    .free_gold = free_gold,
+    .judge = judge,
+    .score = score,
+    .right = right,
+    .upload = ".upload.json",
+    .submission = "JSON list for the VizWiz server",
 };

@@ -36,7 +36,8 @@ static vr_status take_annotation(void *user, const char *key, json_t *line, cons
     golds *all = set->gold;
     const json_t *id = json_object_get(line, "question_id");
     (void)key;
-    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
+    if (!json_is_integer(id))
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
     size_t question = vr_set_find(set, id);
     if (question == set->n) return VRWKV_OK; /* not asked: the set is a part */
     gold *to = &all->items[question];
@@ -54,13 +55,15 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     char *path;
     (void)faults;
     if (!all) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    *all = (golds){.n = set->n, .items = vr_alloc(set->n, sizeof *all->items), .order = vr_alloc(set->n, sizeof *all->order)};
-    if (!all->items || !all->order) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for annotations of %zu questions", set->n);
+    *all =
+        (golds){.n = set->n, .items = vr_alloc(set->n, sizeof *all->items), .order = vr_alloc(set->n, sizeof *all->order)};
+    if (!all->items || !all->order)
+        return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for annotations of %zu questions", set->n);
     VR_TRY(vr_join(&path, set->folder, annotations, err));
     vr_status status = vr_read_list(path, "annotations", take_annotation, set, err);
     if (status == VRWKV_OK && all->n_order < set->n)
-        status = vr_fail(err, VRWKV_ERR_FORMAT, "%s: %zu of the %zu questions in %s have no annotation", path, set->n - all->n_order, set->n,
-                         set->file);
+        status = vr_fail(err, VRWKV_ERR_FORMAT, "%s: %zu of the %zu questions in %s have no annotation", path,
+                         set->n - all->n_order, set->n, set->file);
     free(path);
     set->scorable = status == VRWKV_OK;
     return status;
@@ -86,8 +89,8 @@ static json_t *percents(const vr_means *means) {
 }
 
 /* verdicts: the official scores, which were judged before; NULL: the other rules. */
-static vr_status score_variant(const vr_set *set, const vr_answers *answers, const vr_verdict *verdicts, json_t *block, double *overall,
-                               vr_error *err) {
+static vr_status score_variant(const vr_set *set, const vr_answers *answers, const vr_verdict *verdicts, json_t *block,
+                               double *overall, vr_error *err) {
     const golds *all = set->gold;
     vr_means by_question = {0}, by_answer = {0};
     json_t *each = json_object(), *zero = json_array();
@@ -97,7 +100,9 @@ static vr_status score_variant(const vr_set *set, const vr_answers *answers, con
     for (size_t k = 0; k < all->n_order && status == VRWKV_OK; k++) {
         size_t i = all->order[k];
         const gold *right = &all->items[i];
-        double score = verdicts ? verdicts[i].score : answers->of_question[i] ? accuracy(&right->humans, vr_answer_of(answers, i), false) : 0;
+        double score = verdicts                  ? verdicts[i].score
+                       : answers->of_question[i] ? accuracy(&right->humans, vr_answer_of(answers, i), false)
+                                                 : 0;
         sum += score;
         status = vr_means_add(&by_question, right->question_type, score, err);
         if (status == VRWKV_OK) status = vr_means_add(&by_answer, right->answer_type, score, err);
@@ -131,7 +136,8 @@ static vr_status put_upload(void *user, const char *key, json_t *line, const vr_
     const json_t *id = json_object_get(line, "question_id");
     vr_str plain = {0};
     (void)key;
-    if (!json_is_integer(id)) return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
+    if (!json_is_integer(id))
+        return vr_fail(err, VRWKV_ERR_FORMAT, "%s:%zu: \"question_id\" is no number", where->path, where->line);
     size_t question = vr_set_find(to->set, id);
     if (question < to->set->n && to->answers->of_question[question])
         vr_normalise(vr_rule_find("m4c"), vr_answer_of(to->answers, question), &plain);

@@ -14,19 +14,22 @@ static const char content_types[] =
     "<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\">"
     "<Default Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\"/>"
     "<Default Extension=\"xml\" ContentType=\"application/xml\"/>"
-    "<Override PartName=\"/xl/workbook.xml\" ContentType=\"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml\"/>"
+    "<Override PartName=\"/xl/workbook.xml\" "
+    "ContentType=\"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml\"/>"
     "<Override PartName=\"/xl/worksheets/sheet1.xml\" "
     "ContentType=\"application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml\"/></Types>";
 static const char package_links[] =
     "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" "
-    "Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>";
+    "Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument\" "
+    "Target=\"xl/workbook.xml\"/></Relationships>";
 static const char workbook[] =
     "<workbook xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\" "
     "xmlns:r=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships\">"
     "<sheets><sheet name=\"Sheet1\" sheetId=\"1\" r:id=\"rId1\"/></sheets></workbook>";
 static const char workbook_links[] =
     "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" "
-    "Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet\" Target=\"worksheets/sheet1.xml\"/></Relationships>";
+    "Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet\" "
+    "Target=\"worksheets/sheet1.xml\"/></Relationships>";
 
 /* "A1", "B1", .., "AA1". */
 static void put_name(vr_str *out, size_t column, size_t row) {
@@ -41,7 +44,8 @@ static void put_text(vr_str *out, const char *text, size_t n) {
     size_t length;
     for (size_t i = 0, count = 0; i < n && count < LONGEST_TEXT; i += length, count++) {
         uint32_t code = vr_utf8_code(text + i, n - i, &length);
-        bool printable = code == '\t' || code == '\n' || code == '\r' || (code >= 0x20 && code < 0x110000 && code != 0xFFFE && code != 0xFFFF);
+        bool printable = code == '\t' || code == '\n' || code == '\r' ||
+                         (code >= 0x20 && code < 0x110000 && code != 0xFFFE && code != 0xFFFF);
         if (code == '&')
             vr_str_add(out, "&amp;");
         else if (code == '<')
@@ -105,7 +109,8 @@ vr_status vr_xlsx_save(const char *path, const json_t *columns, const json_t *ro
             {"xl/workbook.xml", vr_slice_of(workbook)},          {"xl/_rels/workbook.xml.rels", vr_slice_of(workbook_links)},
             {"xl/worksheets/sheet1.xml", vr_str_slice(&sheet)}};
         vr_zip_writer zip = {.out = &file};
-        for (size_t i = 0; i < VR_COUNT(parts) && status == VRWKV_OK; i++) status = put_part(&zip, parts[i].name, parts[i].text, err);
+        for (size_t i = 0; i < VR_COUNT(parts) && status == VRWKV_OK; i++)
+            status = put_part(&zip, parts[i].name, parts[i].text, err);
         if (status == VRWKV_OK) status = vr_zip_finish(&zip, err);
         vr_zip_free(&zip);
         if (status == VRWKV_OK)

@@ -29,7 +29,8 @@ vr_status vr_image_encode_jpeg(const vr_image *image, int quality, unsigned char
     if (setjmp(fault.back)) {
         jpeg_destroy_compress(&jpeg);
         free(data);
-        return vr_fail(err, VRWKV_ERR_MEMORY, "a picture of %d x %d could not be encoded as JPEG", image->width, image->height);
+        return vr_fail(err, VRWKV_ERR_MEMORY, "a picture of %d x %d could not be encoded as JPEG", image->width,
+                       image->height);
     }
     jpeg_create_compress(&jpeg);
     jpeg_mem_dest(&jpeg, (unsigned char **)&data, &bytes);

@@ -79,8 +79,8 @@ static void layer_back(vr_run *run, const void *saved) {
 
 bool vr_layer(vr_run *run, vr_layer_fn fn, const void *model, int layer, vr_streams *s) {
     if (!vr_op_start(run)) return false;
-    if (!run->tape) return run_and_keep(run, fn, model, layer, s, true);
-    if (!vr_op_records(run) || !run->tape->checkpoints) return fn(run, model, layer, s->at) && vr_run_status(run) == VRWKV_OK;
+    if (!vr_op_records(run)) return run_and_keep(run, fn, model, layer, s, true);
+    if (!run->tape->checkpoints) return fn(run, model, layer, s->at) && vr_run_status(run) == VRWKV_OK;
     layer_node node = {.fn = fn, .model = model, .layer = layer};
     memcpy(node.in, s->at, sizeof node.in);
     run->tape->recording = false;

@@ -33,7 +33,10 @@ static vr_status no_memory(vr_error *err) { return vr_fail(err, VRWKV_ERR_MEMORY
 static vr_status add_node(vr_shape *shape, kind what, int n, int texts, int *out, vr_error *err) {
     VR_TRY(vr_grow(&shape->nodes, &shape->room, shape->n + 1, sizeof *shape->nodes, err));
     node *added = &shape->nodes[shape->n];
-    *added = (node){.kind = what, .n = n, .children = vr_alloc((size_t)n + 1, sizeof(int)), .texts = vr_alloc((size_t)texts + 1, sizeof(char *))};
+    *added = (node){.kind = what,
+                    .n = n,
+                    .children = vr_alloc((size_t)n + 1, sizeof(int)),
+                    .texts = vr_alloc((size_t)texts + 1, sizeof(char *))};
     *out = (int)shape->n++;
     return added->children && added->texts ? VRWKV_OK : no_memory(err);
 }
@@ -44,8 +47,23 @@ static int limit(const json_t *schema, const char *key, int otherwise) {
 }
 
 static vr_status check_keys(const json_t *schema, vr_error *err) {
-    static const char *const known[] = {"type", "properties", "items", "enum", "const", "minItems", "maxItems", "minLength", "maxLength",
-                                        "required", "additionalProperties", "title", "description", "$schema", "$id", "default", "examples"};
+    static const char *const known[] = {"type",
+                                        "properties",
+                                        "items",
+                                        "enum",
+                                        "const",
+                                        "minItems",
+                                        "maxItems",
+                                        "minLength",
+                                        "maxLength",
+                                        "required",
+                                        "additionalProperties",
+                                        "title",
+                                        "description",
+                                        "$schema",
+                                        "$id",
+                                        "default",
+                                        "examples"};
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)schema, key, value) {
@@ -60,7 +78,8 @@ static vr_status make(vr_shape *shape, const json_t *schema, int depth, int *out
 
 static vr_status make_enum(vr_shape *shape, const json_t *values, int *out, vr_error *err) {
     size_t n = json_array_size(values);
-    if (n < 1 || n > MOST_VALUES) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "schema: an enum of %zu values, expected 1 to %d", n, MOST_VALUES);
+    if (n < 1 || n > MOST_VALUES)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "schema: an enum of %zu values, expected 1 to %d", n, MOST_VALUES);
     VR_TRY(add_node(shape, KIND_ENUM, (int)n, (int)n, out, err));
     for (size_t i = 0; i < n; i++) {
         char *text = json_dumps(json_array_get(values, i), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
@@ -117,7 +136,9 @@ static vr_status make_array(vr_shape *shape, const json_t *schema, int depth, in
     own->children[0] = child;
     own->low = limit(schema, "minItems", 0);
     own->high = limit(schema, "maxItems", MOST_ITEMS);
-    return own->low <= own->high ? VRWKV_OK : vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: minItems %d is more than maxItems %d", own->low, own->high);
+    return own->low <= own->high
+               ? VRWKV_OK
+               : vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: minItems %d is more than maxItems %d", own->low, own->high);
 }
 
 static vr_status make_string(vr_shape *shape, const json_t *schema, int depth, int *out, vr_error *err) {
@@ -126,7 +147,9 @@ static vr_status make_string(vr_shape *shape, const json_t *schema, int depth, i
     node *own = &shape->nodes[*out];
     own->low = limit(schema, "minLength", 0);
     own->high = limit(schema, "maxLength", MOST_LENGTH);
-    return own->low <= own->high ? VRWKV_OK : vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: minLength %d is more than maxLength %d", own->low, own->high);
+    return own->low <= own->high
+               ? VRWKV_OK
+               : vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: minLength %d is more than maxLength %d", own->low, own->high);
 }
 
 static vr_status make_number(vr_shape *shape, const json_t *schema, int depth, int *out, vr_error *err) {
@@ -169,7 +192,8 @@ static vr_status make(vr_shape *shape, const json_t *schema, int depth, int *out
     }
     for (size_t i = 0; type && i < VR_COUNT(types); i++)
         if (strcmp(types[i].type, type) == 0) return types[i].make(shape, schema, depth, out, err);
-    return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "schema: type \"%.40s\", expected object, array, string, number, integer, boolean or null",
+    return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                   "schema: type \"%.40s\", expected object, array, string, number, integer, boolean or null",
                    type ? type : "(none)");
 }
 
@@ -314,8 +338,12 @@ static taken read_enum(vr_shape_state *state, vr_shape_frame *f, const node *own
     return TAKEN;
 }
 
-static taken (*const readers[])(vr_shape_state *state, vr_shape_frame *f, const node *own, unsigned char byte) = {
-    [KIND_OBJECT] = read_object, [KIND_ARRAY] = read_array, [KIND_STRING] = read_string, [KIND_NUMBER] = read_number, [KIND_ENUM] = read_enum};
+static taken (*const readers[])(vr_shape_state *state, vr_shape_frame *f, const node *own,
+                                unsigned char byte) = {[KIND_OBJECT] = read_object,
+                                                       [KIND_ARRAY] = read_array,
+                                                       [KIND_STRING] = read_string,
+                                                       [KIND_NUMBER] = read_number,
+                                                       [KIND_ENUM] = read_enum};
 
 void vr_shape_start(vr_shape_state *state, const vr_shape *shape) {
     *state = (vr_shape_state){.shape = shape};

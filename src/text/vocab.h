@@ -18,6 +18,8 @@ vr_status vr_vocab_make(vr_vocab **out, const char *const *tokens, const size_t 
 vr_status vr_vocab_world(const vr_vocab **out, vr_error *err);
 /* Text in the line grammar of rwkv_vocab_v20230424.txt: ID SPACE PYTHON-LITERAL SPACE LENGTH. */
 vr_status vr_vocab_parse(vr_vocab **out, const char *text, size_t size, vr_error *err);
+/* The same text of any vocabulary, heap, the caller's. */
+vr_status vr_vocab_write(const vr_vocab *vocab, char **out, vr_error *err);
 void vr_vocab_free(vr_vocab *vocab);
 size_t vr_vocab_size(const vr_vocab *vocab);                            /* largest id + 1 */
 const char *vr_vocab_token(const vr_vocab *vocab, int64_t id, size_t *bytes); /* NULL: unknown id */

@@ -149,7 +149,7 @@ static vr_status fill(maker *m) {
         if (r->n - r->first > m->out->T) m->out->T = r->n - r->first;
     }
     if (in_place) {
-        m->out->padding = vr_left_padding(m->model, m->out->T);
+        m->out->padding = m->options->original ? vr_left_padding(m->model, m->out->T) : 0;
         m->out->image_start = 0;
         return VRWKV_OK;
     }

@@ -21,7 +21,7 @@ typedef struct vr_sample {
 
 typedef struct vr_batch_options {
     int64_t ctx_len; /* 0: samples are not cut */
-    bool original;   /* also where the original is wrong: rows of a picture that was cut go to the next sample */
+    bool original;   /* v7: padding in front; and rows of a picture that was cut go to the next sample, its fault */
 } vr_batch_options;
 
 typedef struct vr_batch {

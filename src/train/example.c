@@ -32,6 +32,11 @@ static vr_status load_pictures(vr_example *e, const vr_record *record, const vrw
     e->pictures = vr_alloc(n + 1, sizeof *e->pictures);
     e->rows = vr_alloc(n + 1, sizeof *e->rows);
     if (!e->pictures || !e->rows) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    bool known = n == 1 && options->known && __atomic_load_n(&options->known[e->index], __ATOMIC_ACQUIRE);
+    if (known) {
+        e->pictures[0].regions = 1;
+        e->sample.n_pictures = 1;
+    }
     for (; (size_t)e->sample.n_pictures < n; e->sample.n_pictures++)
         VR_TRY(load_picture(model, record->images[e->sample.n_pictures], options, &e->pictures[e->sample.n_pictures], err));
     if (n == 0 && model->config.n_towers && rules->blank == VR_BLANK_PICTURE) {
@@ -45,17 +50,16 @@ static vr_status load_pictures(vr_example *e, const vr_record *record, const vrw
 
 static vr_status build_prompt(vr_example *e, const vr_record *record, const vrwkv_model *model, const vr_example_options *options, vr_error *err) {
     const vr_version *rules = model->config.rules;
-    const vr_vocab *vocab = options->vocab ? options->vocab : model->vocab;
     vr_prompt_options how = {.has_image = record->n_images > 0, .position = options->position, .ctx_len = options->fill_up ? options->ctx_len : 0,
                              .dummy = true};
-    if (!vocab) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the model has no vocabulary, so it cannot be trained on text");
+    if (!model->vocab) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the model has no vocabulary, so it cannot be trained on text");
     if (rules->row_id) {
         bool cut = rules->cut != VR_CUT_NONE && rules->rows == VR_ROWS_POOLED;
         how.image_id = rules->row_id;
         how.regions = (cut || rules->rows == VR_ROWS_REGIONS) && e->sample.n_pictures ? e->pictures[0].regions : 1;
         how.rows = vr_config_image_rows(&model->config);
     }
-    VR_TRY(vr_prompt_build(&e->prompt, vr_template_find(rules->prompt), vocab, record->turns, record->n_turns, &how, err));
+    VR_TRY(vr_prompt_build(&e->prompt, vr_template_find(rules->prompt), model->vocab, record->turns, record->n_turns, &how, err));
     e->sample.ids = e->prompt.ids;
     e->sample.labels = e->prompt.labels;
     e->sample.n = options->ctx_len && e->prompt.n > options->ctx_len ? options->ctx_len : e->prompt.n;

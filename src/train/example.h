@@ -11,7 +11,8 @@ typedef struct vr_example_options {
     bool fill_up;          /* shorter ones are filled up to it, as in the original */
     vrwkv_manner manner;   /* of decoding pictures */
     uint64_t max_pixels;
-    const vr_vocab *vocab; /* NULL: the model's */
+    /* [samples of the data] where not NULL, features of the sample's only picture: then it is not decoded */
+    float *const *known;
 } vr_example_options;
 
 typedef struct vr_example {

@@ -65,6 +65,7 @@ typedef struct pass {
     const vr_batch *batch;
     vr_watch_fn watch;
     void *user;
+    bool loss_only;
 } pass;
 
 static void show(const pass *p, const char *name, const vr_tensor *x) {
@@ -110,6 +111,7 @@ static vr_tensor *assemble(pass *p, const vr_train_image *images, int n) {
     bool ahead = n > 0 && images[0].features;
     vr_tensor *features = ahead ? gather_features(p, images, n) : NULL, *rows = NULL;
     vr_tape_begin(p->run, &p->trainer->tape);
+    p->trainer->tape.recording = !p->loss_only;
     if (n > 0) {
         if (!ahead) features = encode_all(p, images, n);
         rows = project(p, features, images, n);
@@ -201,16 +203,32 @@ static vr_tensor *forward(pass *p, const vr_train_image *images, int n_images) {
     return x ? run_heads(p, x, targets, weights) : NULL;
 }
 
+/* The result of a forward pass; NULL: it failed, the status is *status. */
+static vr_tensor *run_pass(pass *p, const vr_train_image *images, int n_images, double *loss, vr_status *status) {
+    vr_tensor *result = forward(p, images, n_images);
+    *status = p->run->status;
+    if (result) {
+        *loss = (double)*(const float *)result->data;
+        return result;
+    }
+    p->run->tape = NULL;
+    if (*status == VRWKV_OK) *status = vr_fail(p->run->err, VRWKV_ERR_MEMORY, "the limit of memory for activations is reached");
+    return NULL;
+}
+
 vr_status vr_trainer_pass(vr_trainer *t, const vr_batch *batch, const vr_train_image *images, int n_images, float seed,
                           vr_watch_fn watch, void *user, double *loss, vr_error *err) {
     vr_run run = make_run(t, err);
-    pass p = {t, t->model, &run, batch, watch, user};
-    vr_tensor *result = forward(&p, images, n_images);
-    if (!result) {
-        run.tape = NULL;
-        if (run.status == VRWKV_OK) return vr_fail(err, VRWKV_ERR_MEMORY, "the limit of memory for activations is reached");
-        return run.status;
-    }
-    *loss = (double)*(const float *)result->data;
-    return vr_tape_backward(&run, result, seed);
+    vr_status status;
+    pass p = {.trainer = t, .model = t->model, .run = &run, .batch = batch, .watch = watch, .user = user};
+    vr_tensor *result = run_pass(&p, images, n_images, loss, &status);
+    return result ? vr_tape_backward(&run, result, seed) : status;
+}
+
+vr_status vr_trainer_loss(vr_trainer *t, const vr_batch *batch, const vr_train_image *images, int n_images, double *loss, vr_error *err) {
+    vr_run run = make_run(t, err);
+    vr_status status;
+    pass p = {.trainer = t, .model = t->model, .run = &run, .batch = batch, .loss_only = true};
+    run_pass(&p, images, n_images, loss, &status);
+    return status;
 }

@@ -41,4 +41,7 @@ vr_status vr_trainer_encode(vr_trainer *trainer, const vr_picture *picture, floa
  * the gradient of the last; the last two in pieces where the logits are many. */
 vr_status vr_trainer_pass(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images, float seed,
                           vr_watch_fn watch, void *user, double *loss, vr_error *err);
+/* The loss alone: weights and gradients stay as they are. */
+vr_status vr_trainer_loss(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images, double *loss,
+                          vr_error *err);
 #endif

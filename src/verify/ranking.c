@@ -63,7 +63,8 @@ static const float *net_prompt(void *user) {
     return net->rows[VR_RANK_SHORTLIST];
 }
 
-static vr_status net_branch(void *user, const size_t *branches, const int32_t *tokens, size_t n, const float **logits, vr_error *err) {
+static vr_status net_branch(void *user, const size_t *branches, const int32_t *tokens, size_t n, const float **logits,
+                            vr_error *err) {
     hash_net *net = user;
     (void)err;
     for (size_t i = 0; i < n; i++) {
@@ -90,7 +91,8 @@ static vr_status net_open(hash_net *net, vr_predictor *with, vr_error *err) {
     *with = (vr_predictor){.user = net, .n_vocab = VOCAB, .encode = net_encode, .decode = net_decode, .branch = net_branch,
                            .prompt_logits = net_prompt, .sequence = net_sequence};
     for (size_t i = 0; i < VR_COUNT(net->rows); i++)
-        if (!(net->rows[i] = vr_alloc(VOCAB, sizeof *net->rows[i]))) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for logits");
+        if (!(net->rows[i] = vr_alloc(VOCAB, sizeof *net->rows[i])))
+            return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for logits");
     return vr_vocab_world(&net->vocab, err);
 }
 
@@ -116,7 +118,8 @@ static vr_status load(const vr_case *item, const char *name, const char *end, js
 
 /* ---- ranking ---- */
 
-static vr_status check_prepared(vr_verify *verify, const char *name, const vr_candidates *candidates, const json_t *expected, vr_error *err) {
+static vr_status check_prepared(vr_verify *verify, const char *name, const vr_candidates *candidates, const json_t *expected,
+                                vr_error *err) {
     char label[96], why[300] = "";
     const json_t *texts = json_object_get(expected, "prepared"), *ids = json_object_get(expected, "ids");
     size_t different = candidates->n != json_array_size(texts);
@@ -125,9 +128,11 @@ static vr_status check_prepared(vr_verify *verify, const char *name, const vr_ca
         const vr_candidate *own = &candidates->items[i];
         const json_t *want = json_array_get(ids, i);
         bool same = vr_slice_is(vr_json_slice(json_array_get(texts, i)), own->text) && json_array_size(want) == own->ids.n;
-        for (size_t k = 0; same && k < own->ids.n; k++) same = json_integer_value(json_array_get(want, k)) == own->ids.items[k];
+        for (size_t k = 0; same && k < own->ids.n; k++)
+            same = json_integer_value(json_array_get(want, k)) == own->ids.items[k];
         if (!same && !different++)
-            snprintf(why, sizeof why, "[%zu]: \"%s\", expected \"%s\", or other ids", i, own->text, vr_json_slice(json_array_get(texts, i)).p);
+            snprintf(why, sizeof why, "[%zu]: \"%s\", expected \"%s\", or other ids", i, own->text,
+                     vr_json_slice(json_array_get(texts, i)).p);
     }
     snprintf(label, sizeof label, "%s.prepared", name);
     vr_check_tally(verify, label, candidates->n, different, why);
@@ -135,14 +140,16 @@ static vr_status check_prepared(vr_verify *verify, const char *name, const vr_ca
 }
 
 static void describe(const vr_candidates *candidates, const vr_ranked *found, const json_t *want, char *why, size_t size) {
-    snprintf(why, size, "\"%s\" loss %.9g, avg_logit %.9g, expected \"%s\" loss %.9g, avg_logit %.9g", candidates->items[found->candidate].text,
-             found->loss, found->avg_logit, vr_json_slice(json_object_get(want, "name")).p, json_number_value(json_object_get(want, "loss")),
+    snprintf(why, size, "\"%s\" loss %.9g, avg_logit %.9g, expected \"%s\" loss %.9g, avg_logit %.9g",
+             candidates->items[found->candidate].text, found->loss, found->avg_logit,
+             vr_json_slice(json_object_get(want, "name")).p, json_number_value(json_object_get(want, "loss")),
              json_number_value(json_object_get(want, "avg_logit")));
 }
 
 /* One question: the answer, and the five that were compared. Where candidates tie at the cut-off any of
  * them may have entered. */
-static vr_status check_row(const vr_candidates *candidates, const vr_predictor *with, const json_t *row, char *why, size_t size, vr_error *err) {
+static vr_status check_row(const vr_candidates *candidates, const vr_predictor *with, const json_t *row, char *why,
+                           size_t size, vr_error *err) {
     vr_ranked found[VR_RANK_SHORTLIST];
     size_t best, i;
     const json_t *want, *list = json_object_get(row, "shortlist");
@@ -151,18 +158,21 @@ static vr_status check_row(const vr_candidates *candidates, const vr_predictor *
     if (!json_is_true(json_object_get(row, "tie_at_cutoff")) &&
         (!vr_slice_is(vr_json_slice(json_object_get(row, "text")), answer) || !near(found[best].loss, row, "loss") ||
          !near(exp(-found[best].loss), row, "avg_prob") || !near(found[best].avg_logit, row, "avg_logit")))
-        snprintf(why, size, "\"%s\" loss %.9g, expected \"%s\" loss %.9g", answer, found[best].loss, vr_json_slice(json_object_get(row, "text")).p,
-                 json_number_value(json_object_get(row, "loss")));
+        snprintf(why, size, "\"%s\" loss %.9g, expected \"%s\" loss %.9g", answer, found[best].loss,
+                 vr_json_slice(json_object_get(row, "text")).p, json_number_value(json_object_get(row, "loss")));
     json_array_foreach(list, i, want) {
-        bool same = i < VR_RANK_SHORTLIST && vr_slice_is(vr_json_slice(json_object_get(want, "name")), candidates->items[found[i].candidate].text + 1) &&
-                    near(found[i].first_logprob, want, "first_logprob") && near(found[i].loss, want, "loss") &&
-                    near(exp(-found[i].loss), want, "avg_prob") && near(found[i].avg_logit, want, "avg_logit");
+        bool same =
+            i < VR_RANK_SHORTLIST &&
+            vr_slice_is(vr_json_slice(json_object_get(want, "name")), candidates->items[found[i].candidate].text + 1) &&
+            near(found[i].first_logprob, want, "first_logprob") && near(found[i].loss, want, "loss") &&
+            near(exp(-found[i].loss), want, "avg_prob") && near(found[i].avg_logit, want, "avg_logit");
         if (!same && !why[0]) describe(candidates, &found[i < VR_RANK_SHORTLIST ? i : 0], want, why, size);
     }
     return VRWKV_OK;
 }
 
-static vr_status check_ranking(vr_verify *verify, const vr_case *item, const char *name, hash_net *net, const vr_predictor *with, vr_error *err) {
+static vr_status check_ranking(vr_verify *verify, const vr_case *item, const char *name, hash_net *net,
+                               const vr_predictor *with, vr_error *err) {
     json_t *list = NULL, *expected = NULL;
     vr_candidates candidates = {0};
     char label[96], first[600] = "";
@@ -181,7 +191,8 @@ static vr_status check_ranking(vr_verify *verify, const vr_case *item, const cha
         if (why[0] && !different++) snprintf(first, sizeof first, "[%zu]: %.500s", i, why);
     }
     snprintf(label, sizeof label, "%s.rows", name);
-    if (status == VRWKV_OK) vr_check_tally(verify, label, json_array_size(json_object_get(expected, "rows")), different, first);
+    if (status == VRWKV_OK)
+        vr_check_tally(verify, label, json_array_size(json_object_get(expected, "rows")), different, first);
     vr_candidates_free(&candidates);
     json_decref(expected);
     json_decref(list);
@@ -198,7 +209,8 @@ vr_status vr_verify_rank(vr_verify *verify, const vr_case *item, vr_error *err) 
     for (int i = 0; i < n; i++) {
         char name[64];
         size_t length = strlen(entries[i]->d_name), end = sizeof ending - 1;
-        if (status == VRWKV_OK && length > end && length - end < sizeof name && strcmp(entries[i]->d_name + length - end, ending) == 0) {
+        if (status == VRWKV_OK && length > end && length - end < sizeof name &&
+            strcmp(entries[i]->d_name + length - end, ending) == 0) {
             snprintf(name, sizeof name, "%.*s", (int)(length - end), entries[i]->d_name);
             status = check_ranking(verify, item, name, &net, &with, err);
         }
@@ -229,10 +241,14 @@ static bool same_ids(const json_t *want, const int32_t *ids, size_t n) {
 
 /* What is wrong with a request, or NULL. The first id is the line end in front of all. */
 static const char *compare_request(const vr_request *found, const json_t *want) {
-    if (!vr_slice_same(vr_str_slice(&found->context), vr_json_slice(json_object_get(want, "context")))) return "another context";
-    if (!vr_slice_same(vr_str_slice(&found->continuation), vr_json_slice(json_object_get(want, "continuation")))) return "another continuation";
-    if (!same_ids(json_object_get(want, "context_ids"), found->ids.items + 1, found->n_context - 1)) return "other ids of the context";
-    if (!same_ids(json_object_get(want, "continuation_ids"), found->ids.items + found->n_context, found->ids.n - found->n_context))
+    if (!vr_slice_same(vr_str_slice(&found->context), vr_json_slice(json_object_get(want, "context"))))
+        return "another context";
+    if (!vr_slice_same(vr_str_slice(&found->continuation), vr_json_slice(json_object_get(want, "continuation"))))
+        return "another continuation";
+    if (!same_ids(json_object_get(want, "context_ids"), found->ids.items + 1, found->n_context - 1))
+        return "other ids of the context";
+    if (!same_ids(json_object_get(want, "continuation_ids"), found->ids.items + found->n_context,
+                  found->ids.n - found->n_context))
         return "other ids of the continuation";
     if (!near(found->log_likelihood, want, "loglikelihood")) return "another log-likelihood";
     return found->greedy == json_is_true(json_object_get(want, "greedy")) ? NULL : "greedy differs";
@@ -246,7 +262,7 @@ static vr_status check_document(void *user, const char *key, json_t *line, const
     bool right;
     (void)key;
     if (!document) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a document");
-    vr_status status = vr_document_make(document, to->task, to->name, line, where, to->with, err);
+    vr_status status = vr_document_make(document, to->task, to->name, line, where, VRWKV_ORIGINAL, to->with, err);
     if (status == VRWKV_OK) status = vr_document_score(document, to->with, err);
     if (status == VRWKV_OK) {
         const json_t *requests = json_object_get(want, "requests"), *expected = json_object_get(want, "metrics");
@@ -254,7 +270,8 @@ static vr_status check_document(void *user, const char *key, json_t *line, const
         const char *name;
         json_t *value;
         if (json_array_size(requests) != document->n) why = "another number of requests";
-        for (size_t i = 0; i < document->n && !why; i++) why = compare_request(&document->requests[i], json_array_get(requests, i));
+        for (size_t i = 0; i < document->n && !why; i++)
+            why = compare_request(&document->requests[i], json_array_get(requests, i));
         json_object_foreach((json_t *)expected, name, value) {
             if (!why && !near(json_number_value(json_object_get(metrics, name)), expected, name)) why = name;
         }
@@ -277,7 +294,8 @@ static vr_status check_task(vr_verify *verify, const vr_case *item, const char *
     net->boost = json_object_get(expected, "boost");
     snprintf(label, sizeof label, "%s.jsonl", name);
     char *path = vr_path_join(item->folder, label);
-    vr_status status = path ? vr_read_lines(path, NULL, check_document, &to, err) : vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a path");
+    vr_status status =
+        path ? vr_read_lines(path, NULL, check_document, &to, err) : vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a path");
     free(path);
     VR_TRY(status);
     snprintf(label, sizeof label, "%.100s.documents", name);

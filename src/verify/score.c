@@ -34,7 +34,8 @@ static void check_block(vr_verify *verify, const char *block, const json_t *foun
     }
 }
 
-static vr_status score_file(const vr_case *item, vr_set *set, const char *block, vr_answers *answers, vr_score *score, vr_error *err) {
+static vr_status score_file(const vr_case *item, vr_set *set, const char *block, vr_answers *answers, vr_score *score,
+                            vr_error *err) {
     vr_faults lenient = {.keep_going = true}; /* what the originals read over */
     char name[128];
     snprintf(name, sizeof name, "answers_%s.jsonl", block);
@@ -48,8 +49,8 @@ static vr_status score_file(const vr_case *item, vr_set *set, const char *block,
 }
 
 /* eval_tool/results_<block>/<task>.txt, made anew in a folder of its own and compared. */
-static vr_status check_tables(vr_verify *verify, const vr_case *item, const vr_set *set, const char *block, const vr_answers *answers,
-                              const vr_score *score, vr_error *err) {
+static vr_status check_tables(vr_verify *verify, const vr_case *item, const vr_set *set, const char *block,
+                              const vr_answers *answers, const vr_score *score, vr_error *err) {
     char name[128], folder[] = "/tmp/vrwkv-verify-XXXXXX";
     struct dirent **entries = NULL;
     snprintf(name, sizeof name, "eval_tool/results_%s", block);
@@ -83,7 +84,8 @@ static vr_status check_tables(vr_verify *verify, const vr_case *item, const vr_s
     return status;
 }
 
-static vr_status check_answers(vr_verify *verify, const vr_case *item, vr_set *set, const char *block, const json_t *expected, vr_error *err) {
+static vr_status check_answers(vr_verify *verify, const vr_case *item, vr_set *set, const char *block,
+                               const json_t *expected, vr_error *err) {
     vr_answers answers = {0};
     vr_score score = {0};
     vr_status status = score_file(item, set, block, &answers, &score, err);
@@ -111,8 +113,10 @@ static vr_status check_scores(vr_verify *verify, const vr_case *item, vr_set *se
     for (int i = 0; i < n; i++) {
         char own[64];
         const char *entry = entries[i]->d_name, *ending = strrchr(entry, '.');
-        if (status == VRWKV_OK && strncmp(entry, upload, sizeof upload - 1) == 0 && ending && ending > entry + sizeof upload) {
-            snprintf(own, sizeof own, "%.*s", (int)(ending - entry - (ptrdiff_t)(sizeof upload - 1)), entry + sizeof upload - 1);
+        if (status == VRWKV_OK && strncmp(entry, upload, sizeof upload - 1) == 0 && ending &&
+            ending > entry + sizeof upload) {
+            snprintf(own, sizeof own, "%.*s", (int)(ending - entry - (ptrdiff_t)(sizeof upload - 1)),
+                     entry + sizeof upload - 1);
             path = vr_path_join(item->folder, entry);
             block = path ? json_load_file(path, JSON_ALLOW_NUL, NULL) : NULL;
             status = check_answers(verify, item, set, own, block, err);
@@ -146,8 +150,8 @@ static bool same_ids(const json_t *expected, const vr_prompt *prompt) {
     return same;
 }
 
-static vr_status check_prompt(const vr_set *set, size_t i, const prompt_rule *rule, const json_t *expected, const vr_vocab *vocab,
-                              char *why, size_t size, vr_error *err) {
+static vr_status check_prompt(const vr_set *set, size_t i, const prompt_rule *rule, const json_t *expected,
+                              const vr_vocab *vocab, char *why, size_t size, vr_error *err) {
     const vr_question *question = &set->questions[i];
     bool picture = question->image || question->picture.n;
     const json_t *want = json_object_get(expected, rule->key);
@@ -198,7 +202,9 @@ vr_status vr_verify_score(vr_verify *verify, const vr_case *item, vr_error *err)
     const vr_bench *bench = vr_bench_find(name);
     char known[256];
     vr_set set;
-    if (!bench) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "benchmark \"%s\" is none of %s", name, vr_bench_names(known, sizeof known));
+    if (!bench)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "benchmark \"%s\" is none of %s", name,
+                       vr_bench_names(known, sizeof known));
     VR_TRY(vr_set_load(&set, bench, item->folder, NULL, err));
     vr_status status = check_scores(verify, item, &set, err);
     if (status == VRWKV_OK) status = check_prompts(verify, item, &set, err);
@@ -211,7 +217,9 @@ vr_status vr_verify_score(vr_verify *verify, const vr_case *item, vr_error *err)
 vr_status vr_verify_normalise(vr_verify *verify, const vr_case *item, vr_error *err) {
     char *path = vr_path_join(item->folder, "pairs.json");
     json_t *pairs = path ? json_load_file(path, JSON_ALLOW_NUL, NULL) : NULL;
-    vr_status status = json_is_array(pairs) ? VRWKV_OK : vr_fail(err, VRWKV_ERR_FORMAT, "%s holds no list of pairs", path ? path : "the case");
+    vr_status status = json_is_array(pairs)
+                           ? VRWKV_OK
+                           : vr_fail(err, VRWKV_ERR_FORMAT, "%s holds no list of pairs", path ? path : "the case");
     free(path);
     for (int r = 0; vr_rule_name(r) && status == VRWKV_OK; r++) {
         const vr_rule *rule = vr_rule_find(vr_rule_name(r));
@@ -223,8 +231,8 @@ vr_status vr_verify_normalise(vr_verify *verify, const vr_case *item, vr_error *
             const json_t *want = json_object_get(pair, vr_rule_name(r));
             vr_normalise(rule, vr_json_slice(json_object_get(pair, "raw")), &found);
             if (!vr_slice_same(vr_str_slice(&found), vr_json_slice(want)) && !different++)
-                snprintf(first, sizeof first, "[%zu] \"%s\": \"%s\", expected \"%s\"", i, vr_json_slice(json_object_get(pair, "raw")).p,
-                         vr_str_text(&found), vr_json_slice(want).p);
+                snprintf(first, sizeof first, "[%zu] \"%s\": \"%s\", expected \"%s\"", i,
+                         vr_json_slice(json_object_get(pair, "raw")).p, vr_str_text(&found), vr_json_slice(want).p);
             vr_str_free(&found);
         }
         vr_check_tally(verify, vr_rule_name(r), json_array_size(pairs), different, first);

@@ -50,6 +50,8 @@ vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, co
 vr_status vr_config_describe_tower(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err);
 /* The description alone, from a complete JSON text. */
 vr_status vr_config_parse(vr_config *out, const char *json, size_t n, vr_error *err);
+/* The same from settings, with further ones that win (may be NULL). */
+vr_status vr_config_make(vr_config *out, const vr_settings *description, const vr_settings *settings, vr_error *err);
 /* JSON text, heap, the caller's; NULL when out of memory. */
 char *vr_config_json(const vr_config *config);
 int vr_config_image_rows(const vr_config *config); /* rows of one picture, or of one of its regions; 0: no tower */

@@ -410,6 +410,16 @@ vr_status vr_config_parse(vr_config *out, const char *json, size_t n, vr_error *
     return VRWKV_OK;
 }
 
+vr_status vr_config_make(vr_config *out, const vr_settings *description, const vr_settings *settings, vr_error *err) {
+    vr_config config = {0};
+    set_defaults(&config);
+    VR_TRY(vr_config_apply(&config, vr_settings_root(description), true, err));
+    VR_TRY(vr_config_apply(&config, vr_settings_root(settings), false, err));
+    VR_TRY(complete(&config, err));
+    *out = config;
+    return VRWKV_OK;
+}
+
 vr_status vr_config_describe(vr_config *out, vr_weights *const *files, int n, const vr_settings *settings, vr_error *err) {
     const vr_meta *stored = NULL;
     vr_config config = {0};

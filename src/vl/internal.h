@@ -67,6 +67,8 @@ struct vrwkv_context {
 };
 
 /* ---- model.c ---- */
+/* After the weights have changed: what was computed with them once. */
+void vr_model_forget(vrwkv_model *model);
 vr_status vr_workspace_get(vrwkv_model *model, vr_workspace **out, vr_error *err);
 void vr_workspace_put(vrwkv_model *model, vr_workspace *workspace);
 vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cancel, vr_error *err);

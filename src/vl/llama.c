@@ -246,7 +246,9 @@ static vr_status unescaped_vocab(vr_vocab **out, const vr_meta *tokens, const vr
 vr_status vr_stored_vocab(vr_vocab **out, const vr_weights *file, vr_error *err) {
     const vr_meta *tokens = vr_weights_meta(file, "tokenizer.ggml.tokens");
     const vr_layout *layout = vr_layout_of(file);
+    const vr_meta *lines = vr_weights_meta(file, "vrwkv.vocab"); /* of training, in files that hold no lists */
     *out = NULL;
+    if (lines && lines->type == VR_META_STRING) return vr_vocab_parse(out, lines->string, lines->n_bytes, err);
     if (!tokens || tokens->type != VR_META_ARRAY || tokens->item_type != VR_META_STRING) return VRWKV_OK;
     if (layout && layout != &vr_layout_ours)
         return unescaped_vocab(out, tokens, vr_weights_meta(file, "tokenizer.ggml.token_type"), err);

@@ -212,6 +212,15 @@ vr_weights_summary vr_model_summary(const vrwkv_model *model) {
     return out;
 }
 
+void vr_model_forget(vrwkv_model *model) {
+    pthread_mutex_lock(&model->lock);
+    free(model->blank_state);
+    vrwkv_features_free(model->zero_picture);
+    model->blank_state = NULL;
+    model->zero_picture = NULL;
+    pthread_mutex_unlock(&model->lock);
+}
+
 vr_status vr_workspace_get(vrwkv_model *model, vr_workspace **out, vr_error *err) {
     pthread_mutex_lock(&model->lock);
     vr_workspace *workspace = model->spare;

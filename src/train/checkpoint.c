@@ -1,0 +1,305 @@
+#include "train/checkpoint.h"
+#include "base/io.h"
+#include "base/memory.h"
+#include "ops/quant.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATH_ROOM = 4096 };
+
+static vr_status make_path(char path[PATH_ROOM], const char *folder, const char *name, vr_error *err) {
+    int n = snprintf(path, PATH_ROOM, "%s/%s", folder, name);
+    return n > 0 && n < PATH_ROOM ? VRWKV_OK : vr_fail(err, VRWKV_ERR_ARGUMENT, "'%.80s..' is too long a path", folder);
+}
+
+static vr_status step_path(char path[PATH_ROOM], const char *folder, int64_t step, const char *ending, vr_error *err) {
+    char name[64];
+    snprintf(name, sizeof name, "step-%06lld%s", (long long)step, ending);
+    return make_path(path, folder, name, err);
+}
+
+/* ---- the model ---- */
+
+typedef struct model_writer {
+    vr_save *save;
+    vrwkv_model *model;
+    vr_error *err;
+    bool declares; /* first all names and shapes, then all numbers */
+} model_writer;
+
+/* A tensor's numbers in the checkpoint's order, of the type that is written; heap. */
+static void *export_tensor(const vr_tensor *tensor, const vr_row *row, vr_dtype type, int64_t count, uint64_t bytes) {
+    void *numbers = vr_alloc((size_t)bytes, 1), *turned = numbers;
+    if (!numbers) return NULL;
+    if (type == tensor->dtype) {
+        memcpy(numbers, tensor->data, (size_t)bytes);
+    } else {
+        float *wide = vr_alloc((size_t)count, sizeof *wide);
+        if (wide) vr_quant_of(tensor->dtype)->decode(wide, tensor->data, count);
+        if (wide) vr_quant_of(type)->encode(numbers, wide, count);
+        bool done = wide != NULL;
+        free(wide);
+        if (!done) {
+            free(numbers);
+            return NULL;
+        }
+    }
+    if (row->transform == VR_TRANSPOSED) {
+        turned = vr_alloc((size_t)bytes, 1);
+        if (turned) vr_transpose(turned, numbers, tensor->ndim, tensor->shape, (size_t)vr_dtype_of(type)->bytes);
+        free(numbers);
+    }
+    return turned;
+}
+
+static vr_status put_row(model_writer *w, const vr_part *part, const vr_row *row, int layer) {
+    char key[VR_NAME_SIZE], name[2 * VR_NAME_SIZE];
+    int64_t shape[VR_MAX_DIMS], count;
+    uint64_t bytes;
+    const vr_tensor *tensor = vr_row_tensor(part, row, layer);
+    if (!vr_row_exists(row, layer) || !tensor->data) return VRWKV_OK;
+    int ndim = vr_part_shape(part, row, layer, shape);
+    vr_dtype type = vr_dtype_of(tensor->dtype)->block > 1 ? VR_F16 : tensor->dtype;
+    snprintf(name, sizeof name, "%s%s", w->model->config.n_towers ? part->prefix : "", vr_row_name(row->key, layer, key));
+    if (w->declares) return vr_save_declare(w->save, name, type, ndim, shape, w->err);
+    vr_shape_count(ndim, shape, &count);
+    vr_shape_bytes(type, ndim, shape, &bytes);
+    void *numbers = export_tensor(tensor, row, type, count, bytes);
+    if (!numbers) return vr_fail(w->err, VRWKV_ERR_MEMORY, "out of memory for '%s'", name);
+    vr_status status = vr_save_put(w->save, numbers, (size_t)bytes, w->err);
+    free(numbers);
+    return status;
+}
+
+static vr_status walk(model_writer *w, bool declares) {
+    vr_part parts[VR_MAX_PARTS];
+    int n = vr_config_parts(&w->model->config, parts);
+    vr_model_parts(w->model, parts);
+    w->declares = declares;
+    for (int p = 0; p < n; p++)
+        for (int layer = 0; layer < parts[p].repeat; layer++)
+            for (int r = 0; r < parts[p].n_rows; r++) VR_TRY(put_row(w, &parts[p], &parts[p].rows[r], layer));
+    return VRWKV_OK;
+}
+
+static vr_status put_metadata(model_writer *w) {
+    char *json = vr_config_json(&w->model->config), *vocab = NULL;
+    vr_status status = json ? vr_save_meta_string(w->save, "vrwkv.config", json, w->err) : vr_fail(w->err, VRWKV_ERR_MEMORY, "out of memory");
+    if (status == VRWKV_OK && w->model->own_vocab) {
+        status = vr_vocab_write(w->model->own_vocab, &vocab, w->err);
+        if (status == VRWKV_OK) status = vr_save_meta_string(w->save, "vrwkv.vocab", vocab, w->err);
+    }
+    free(json);
+    free(vocab);
+    return status;
+}
+
+vr_status vr_model_save(const char *path, vrwkv_model *model, vr_error *err) {
+    model_writer w = {.model = model, .err = err};
+    VR_TRY(vr_save_open_as(&w.save, path, VR_FILE_SAFETENSORS, err));
+    vr_status status = put_metadata(&w);
+    if (status == VRWKV_OK) status = walk(&w, true);
+    if (status == VRWKV_OK) status = walk(&w, false);
+    if (status == VRWKV_OK) return vr_save_commit(w.save, err);
+    vr_save_abandon(w.save);
+    return status;
+}
+
+/* ---- the optimizer ---- */
+
+static vr_status declare_means(vr_save *save, const vr_weight_set *set, vr_error *err) {
+    for (int which = 0; which < 2; which++)
+        for (size_t i = 0; i < set->n; i++) {
+            const vr_trained_weight *weight = &set->items[i];
+            char name[3 * VR_NAME_SIZE];
+            snprintf(name, sizeof name, "%c.%s", "mv"[which], weight->name);
+            VR_TRY(vr_save_declare(save, name, VR_F32, weight->ndim, weight->shape, err));
+        }
+    return VRWKV_OK;
+}
+
+static vr_status put_means(vr_save *save, const vr_weight_set *set, vr_error *err) {
+    for (int which = 0; which < 2; which++)
+        for (size_t i = 0; i < set->n; i++) {
+            const vr_trained_weight *weight = &set->items[i];
+            float *numbers = vr_alloc((size_t)weight->count, sizeof *numbers);
+            if (!numbers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for '%s'", weight->name);
+            vr_weight_export(weight, which ? weight->v : weight->m, numbers);
+            vr_status status = vr_save_put(save, numbers, (size_t)weight->count * sizeof *numbers, err);
+            free(numbers);
+            VR_TRY(status);
+        }
+    return VRWKV_OK;
+}
+
+static vr_status save_means(const char *path, const vr_weight_set *set, const vr_adam *adam, vr_error *err) {
+    vr_save *save;
+    char steps[32];
+    snprintf(steps, sizeof steps, "%lld", (long long)adam->steps);
+    VR_TRY(vr_save_open_as(&save, path, VR_FILE_SAFETENSORS, err));
+    vr_status status = vr_save_meta_string(save, "vrwkv.adam_steps", steps, err);
+    if (status == VRWKV_OK) status = declare_means(save, set, err);
+    if (status == VRWKV_OK) status = put_means(save, set, err);
+    if (status == VRWKV_OK) return vr_save_commit(save, err);
+    vr_save_abandon(save);
+    return status;
+}
+
+/* ---- the folder ---- */
+
+/* The step of "step-000500.safetensors" and its like; -1: another name. */
+static int64_t step_of(const char *name) {
+    char *end;
+    if (strncmp(name, "step-", 5) != 0) return -1;
+    long long step = strtoll(name + 5, &end, 10);
+    return strcmp(end, ".safetensors") == 0 || strcmp(end, ".optim.safetensors") == 0 ? step : -1;
+}
+
+static bool is_leftover(const char *name) {
+    size_t n = strlen(name);
+    return n > 4 && strcmp(name + n - 4, ".tmp") == 0;
+}
+
+/* Removes what `unwanted` says; failures do not matter. */
+static void remove_files(const char *folder, bool (*unwanted)(const char *name, int64_t limit), int64_t limit) {
+    DIR *dir = opendir(folder);
+    char path[PATH_ROOM];
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (unwanted(entry->d_name, limit) && make_path(path, folder, entry->d_name, NULL) == VRWKV_OK) unlink(path);
+    if (dir) closedir(dir);
+}
+
+static bool is_older(const char *name, int64_t limit) { return step_of(name) >= 0 && step_of(name) < limit; }
+static bool is_newer_or_left(const char *name, int64_t limit) { return is_leftover(name) || step_of(name) > limit; }
+
+static int descending(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+static void remove_old(const char *folder, int64_t keep) {
+    int64_t *steps = NULL;
+    size_t n = 0, capacity = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        bool model = step_of(entry->d_name) >= 0 && !strstr(entry->d_name, ".optim.");
+        if (model && vr_grow(&steps, &capacity, n + 1, sizeof *steps, NULL) == VRWKV_OK) steps[n++] = step_of(entry->d_name);
+    }
+    if (dir) closedir(dir);
+    if (n > (size_t)keep) {
+        qsort(steps, n, sizeof *steps, descending);
+        remove_files(folder, is_older, steps[keep - 1]);
+    }
+    free(steps);
+}
+
+static vr_status save_mark(const char *folder, const vr_progress_mark *mark, vr_error *err) {
+    char path[PATH_ROOM], text[300];
+    vr_writer writer;
+    VR_TRY(make_path(path, folder, "latest.json", err));
+    int n = snprintf(text, sizeof text, "{\"step\": %lld, \"best_loss\": ", (long long)mark->step);
+    n += isfinite(mark->best_loss) ? snprintf(text + n, sizeof text - (size_t)n, "%.17g", mark->best_loss)
+                                   : snprintf(text + n, sizeof text - (size_t)n, "null");
+    n += snprintf(text + n, sizeof text - (size_t)n, ", \"best_step\": %lld, \"without_better\": %lld}\n", (long long)mark->best_step,
+                  (long long)mark->without_better);
+    VR_TRY(vr_writer_open(&writer, path, err));
+    vr_status status = vr_writer_put(&writer, text, (size_t)n, err);
+    if (status == VRWKV_OK) return vr_writer_commit(&writer, err);
+    vr_writer_abandon(&writer);
+    return status;
+}
+
+/* A second name of a checkpoint's model. */
+static vr_status name_best(const char *folder, const char *path, vr_error *err) {
+    char best[PATH_ROOM], beside[PATH_ROOM];
+    VR_TRY(make_path(best, folder, "best.safetensors", err));
+    VR_TRY(make_path(beside, folder, "best.safetensors.link.tmp", err));
+    unlink(beside);
+    if (link(path, beside) != 0 || rename(beside, best) != 0) return vr_fail_io(err, "name as the best checkpoint", path);
+    return VRWKV_OK;
+}
+
+vr_status vr_checkpoint_save(const char *folder, vrwkv_model *model, const vr_weight_set *set, const vr_adam *adam,
+                             const vr_progress_mark *mark, int64_t keep, bool is_best, vr_error *err) {
+    char path[PATH_ROOM], means[PATH_ROOM];
+    VR_TRY(step_path(path, folder, mark->step, ".safetensors", err));
+    VR_TRY(step_path(means, folder, mark->step, ".optim.safetensors", err));
+    VR_TRY(vr_model_save(path, model, err));
+    VR_TRY(save_means(means, set, adam, err));
+    VR_TRY(save_mark(folder, mark, err));
+    if (is_best) VR_TRY(name_best(folder, path, err));
+    remove_old(folder, keep);
+    return VRWKV_OK;
+}
+
+/* ---- loading ---- */
+
+bool vr_checkpoint_exists(const char *folder) {
+    char path[PATH_ROOM];
+    return make_path(path, folder, "latest.json", NULL) == VRWKV_OK && access(path, R_OK) == 0;
+}
+
+static vr_status load_mark(const char *folder, vr_progress_mark *mark, vr_error *err) {
+    char path[PATH_ROOM];
+    json_error_t fault;
+    VR_TRY(make_path(path, folder, "latest.json", err));
+    json_t *root = json_load_file(path, 0, &fault);
+    const json_t *step = json_object_get(root, "step"), *best = json_object_get(root, "best_loss");
+    bool good = json_is_integer(step) && json_integer_value(step) >= 0;
+    *mark = (vr_progress_mark){.step = json_integer_value(step), .best_loss = json_is_number(best) ? json_number_value(best) : INFINITY,
+                               .best_step = json_integer_value(json_object_get(root, "best_step")),
+                               .without_better = json_integer_value(json_object_get(root, "without_better"))};
+    json_decref(root);
+    return good ? VRWKV_OK : vr_fail(err, VRWKV_ERR_FORMAT, "'%s' names no step: %s", path, root ? "found another JSON value" : fault.text);
+}
+
+/* Tensors PREFIX.NAME of every trained weight into its `which` numbers. */
+static vr_status load_numbers(const char *path, const vr_weight_set *set, const char *prefix, size_t which, vr_weights *file, vr_error *err) {
+    for (size_t i = 0; i < set->n; i++) {
+        const vr_trained_weight *weight = &set->items[i];
+        char name[3 * VR_NAME_SIZE], found[96], expected[96];
+        snprintf(name, sizeof name, "%s%s", prefix, weight->name);
+        const vr_entry *entry = vr_weights_find(file, name);
+        if (!entry || entry->dtype != VR_F32 || !vr_shape_same(entry->ndim, entry->shape, weight->ndim, weight->shape))
+            return vr_fail(err, VRWKV_ERR_SHAPE, "'%s': '%s' is %s %s, expected f32 %s", path, name,
+                           entry ? vr_dtype_of(entry->dtype)->name : "missing",
+                           entry ? vr_shape_text(entry->ndim, entry->shape, found, sizeof found) : "",
+                           vr_shape_text(weight->ndim, weight->shape, expected, sizeof expected));
+        float *numbers = vr_alloc((size_t)weight->count, sizeof *numbers);
+        if (!numbers) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for '%s'", name);
+        vr_status status = vr_weights_read(file, entry, numbers, err);
+        if (status == VRWKV_OK) vr_weight_import(weight, numbers, weight->value + (int64_t)which * set->count);
+        free(numbers);
+        VR_TRY(status);
+    }
+    return VRWKV_OK;
+}
+
+vr_status vr_checkpoint_load(const char *folder, const vr_weight_set *set, vr_adam *adam, vr_progress_mark *mark, vr_error *err) {
+    char path[PATH_ROOM], means[PATH_ROOM];
+    vr_weights *file;
+    VR_TRY(load_mark(folder, mark, err));
+    VR_TRY(step_path(path, folder, mark->step, ".safetensors", err));
+    VR_TRY(step_path(means, folder, mark->step, ".optim.safetensors", err));
+    VR_TRY(vr_weights_open(&file, path, NULL, err));
+    vr_status status = load_numbers(path, set, "", 0, file, err);
+    vr_weights_close(file);
+    VR_TRY(status);
+    VR_TRY(vr_weights_open(&file, means, NULL, err));
+    status = load_numbers(means, set, "m.", 2, file, err);
+    if (status == VRWKV_OK) status = load_numbers(means, set, "v.", 3, file, err);
+    const vr_meta *steps = vr_weights_meta(file, "vrwkv.adam_steps");
+    if (status == VRWKV_OK && (!steps || steps->type != VR_META_STRING))
+        status = vr_fail(err, VRWKV_ERR_FORMAT, "'%s' does not say after how many steps it was written", means);
+    if (status == VRWKV_OK) adam->steps = strtoll(steps->string, NULL, 10);
+    vr_weights_close(file);
+    if (status == VRWKV_OK) remove_files(folder, is_newer_or_left, mark->step);
+    return status;
+}

@@ -1,0 +1,27 @@
+/* A training from its settings to its last checkpoint: opens model and data, walks through the steps, logs,
+ * evaluates, saves, and goes on where an earlier run was cut off. A resumed run gives the numbers of one that
+ * was never cut off, to the bit, on the same kernel set. */
+#ifndef VR_TRAIN_RUN_H
+#define VR_TRAIN_RUN_H
+#include "train/settings.h"
+#include "vl/convert.h"
+
+typedef struct vr_train_report {
+    int64_t step, steps;   /* steps done, of all */
+    double loss, lr, grad_norm, samples_per_s, seconds_left;
+    uint64_t memory_bytes; /* of this process */
+} vr_train_report;
+
+typedef struct vr_train_hooks {
+    void (*report)(void *user, const vr_train_report *report); /* after each step */
+    vrwkv_log_fn log;
+    vrwkv_progress_fn progress;
+    const int *cancel; /* a flag that ends the training after a last checkpoint */
+    void *user;
+} vr_train_hooks;
+
+/* settings->out is the folder; a new run must not find a checkpoint there, a resumed one takes all its
+ * settings from there. Cancelled: VRWKV_ERR_CANCELLED, with the checkpoint written. Whatever stops it, a
+ * checkpoint of the last whole step is written first where that is possible. */
+vr_status vr_train_run(const vr_train_settings *settings, bool resume, const vr_train_hooks *hooks, vr_error *err);
+#endif

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char vr_program[] = "vrwkv ";
+
 typedef struct verb {
     const char *name, *line;
     int (*run)(int argc, char **argv);

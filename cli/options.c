@@ -33,11 +33,11 @@ void vr_strings_free(vr_strings *list) {
 
 int vr_usage_error(const char *verb, const char *format, ...) {
     va_list args;
-    fprintf(stderr, "vrwkv %s: ", verb);
+    fprintf(stderr, "%s%s: ", vr_program, verb);
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\nSee: vrwkv %s --help\n", verb);
+    fprintf(stderr, "\nSee: %s%s --help\n", vr_program, verb);
     return 2;
 }
 
@@ -135,7 +135,7 @@ static int set_string(const vr_usage *usage, const vr_option *option, const char
 
 static int set_list(const vr_usage *usage, const vr_option *option, const char *text) {
     if (vr_strings_add(option->target, text)) return VR_GO_ON;
-    fprintf(stderr, "vrwkv %s: out of memory\n", usage->verb);
+    fprintf(stderr, "%s%s: out of memory\n", vr_program, usage->verb);
     return 1;
 }
 
@@ -232,7 +232,7 @@ static int read_words(const vr_usage *usage, int argc, char **argv, vr_strings *
         } else if (options && word[0] == '-' && word[1]) {
             code = read_option(usage, argc, argv, &i);
         } else if (!vr_strings_add(args, word)) {
-            fprintf(stderr, "vrwkv %s: out of memory\n", usage->verb);
+            fprintf(stderr, "%s%s: out of memory\n", vr_program, usage->verb);
             code = 1;
         }
         if (code != VR_GO_ON) return code;
@@ -299,8 +299,7 @@ void vr_usage_print(const vr_usage *usage) {
     int width = vr_terminal_width(stdout);
     if (width > 100) width = 100;
     if (width < 60) width = 60;
-    printf("Usage: vrwkv %s ", usage->verb);
-    int indent = (int)strlen("Usage: vrwkv ") + (int)strlen(usage->verb) + 1;
+    int indent = printf("Usage: %s%s ", vr_program, usage->verb);
     print_wrapped(usage->line, indent, indent, width);
     putchar('\n');
     print_wrapped(usage->about, 0, 0, width);

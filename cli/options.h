@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What stands before a verb in messages and help: "vrwkv " or, in a program without verbs, nothing. Each
+ * program defines it. */
+extern const char vr_program[];
+
 typedef enum vr_option_kind {
     VR_OPT_GROUP,  /* no option: `help` is a heading of the help text */
     VR_OPT_FLAG,   /* bool *target, set to true */

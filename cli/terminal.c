@@ -1,6 +1,8 @@
 /* Progress, notes, previews and Ctrl-C. Everything here goes to stderr but the preview. */
 #include "terminal.h"
 
+#include "options.h"
+
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -64,7 +66,7 @@ int vr_report(const char *verb, const vr_error *err) {
         fputc('\n', stderr);
         return vr_interrupt_code();
     }
-    vr_note("vrwkv %s: %s", verb, err->message[0] ? err->message : vrwkv_status_name(err->status));
+    vr_note("%s%s: %s", vr_program, verb, err->message[0] ? err->message : vrwkv_status_name(err->status));
     return 1;
 }
 

@@ -19,14 +19,18 @@ typedef struct table {
 } table;
 
 static void add(table *t, const char *name, char letter, const char *value, const char *help) {
-    t->options[t->n] = (vr_option){.name = name, .letter = letter, .kind = VR_OPT_STRING, .target = &t->values[t->n], .value = value, .help = help};
+    t->options[t->n] = (vr_option){.name = name, .letter = letter, .kind = VR_OPT_STRING, .target = &t->values[t->n],
+                                   .value = value, .help = help};
     t->n++;
 }
 
-static void add_heading(table *t, const char *heading) { t->options[t->n++] = (vr_option){.kind = VR_OPT_GROUP, .help = heading}; }
+static void add_heading(table *t, const char *heading) {
+    t->options[t->n++] = (vr_option){.kind = VR_OPT_GROUP, .help = heading};
+}
 
 static char letter_of(const char *name) {
-    static const struct { const char *name; char letter; } letters[] = {{"model", 'm'}, {"out", 'o'}, {"threads", 't'}, {"batch", 'b'}};
+    static const struct { const char *name; char letter; } letters[] = {
+        {"model", 'm'}, {"out", 'o'}, {"threads", 't'}, {"batch", 'b'}};
     for (size_t i = 0; i < VR_COUNT(letters); i++)
         if (strcmp(letters[i].name, name) == 0) return letters[i].letter;
     return 0;
@@ -76,9 +80,9 @@ static void show(void *user, const vr_train_report *r) {
     double now = vr_seconds();
     if (r->step < r->steps && now - s->drawn < (s->wide ? 0.2 : 10)) return;
     s->drawn = now;
-    fprintf(stderr, "%sstep %lld of %lld  loss %.4f  lr %.2e  %.1f samples/s  %s left  %s%s", s->wide ? "\r\033[K" : "", (long long)r->step,
-            (long long)r->steps, r->loss, r->lr, r->samples_per_s, time_text(r->seconds_left, left), vr_size_text((double)r->memory_bytes, memory),
-            s->wide && r->step < r->steps ? "" : "\n");
+    fprintf(stderr, "%sstep %lld of %lld  loss %.4f  lr %.2e  %.1f samples/s  %s left  %s%s", s->wide ? "\r\033[K" : "",
+            (long long)r->step, (long long)r->steps, r->loss, r->lr, r->samples_per_s, time_text(r->seconds_left, left),
+            vr_size_text((double)r->memory_bytes, memory), s->wide && r->step < r->steps ? "" : "\n");
 }
 
 static void say(void *user, const char *message) {
@@ -95,7 +99,8 @@ static int step_shown(void *user, const char *what, uint64_t done, uint64_t tota
 static int train(const vr_train_settings *settings, bool resume) {
     vr_error err = {0};
     screen s = {.wide = isatty(STDERR_FILENO) != 0};
-    const vr_train_hooks hooks = {.report = show, .log = say, .progress = step_shown, .cancel = vr_interrupt_flag(), .user = &s};
+    const vr_train_hooks hooks = {
+        .report = show, .log = say, .progress = step_shown, .cancel = vr_interrupt_flag(), .user = &s};
     vr_interrupt_install(false);
     vr_status status = vr_train_run(settings, resume, &hooks, &err);
     vr_progress_end();
@@ -113,8 +118,10 @@ int vr_cmd_train(int argc, char **argv) {
     vr_error err = {0};
     build(&t);
     size_t n_settings = t.n;
-    t.options[t.n++] = (vr_option){.name = "resume", .kind = VR_OPT_STRING, .target = &resume, .value = "DIR", .help = "go on with the training of this folder, by the settings kept there"};
-    t.options[t.n++] = (vr_option){.name = "plot", .kind = VR_OPT_STRING, .target = &plot, .value = "DIR", .help = "draw the folder's log as curves.svg"};
+    t.options[t.n++] = (vr_option){.name = "resume", .kind = VR_OPT_STRING, .target = &resume, .value = "DIR",
+                                   .help = "go on with the training of this folder, by the settings kept there"};
+    t.options[t.n++] = (vr_option){.name = "plot", .kind = VR_OPT_STRING, .target = &plot, .value = "DIR",
+                                   .help = "draw the folder's log as curves.svg"};
     const vr_usage usage = {
         .verb = "train",
         .line = "-m MODEL --data FILE --images DIR -o DIR [OPTION]...",

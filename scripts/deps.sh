@@ -4,7 +4,7 @@
 set -eu
 
 needed="gcc g++ make cmake ninja-build pkg-config git
- libjpeg-dev libpng-dev libwebp-dev libgif-dev zlib1g-dev libjansson-dev libcmocka-dev"
+ libjpeg-dev libpng-dev libwebp-dev libgif-dev zlib1g-dev libjansson-dev libcmocka-dev libcairo2-dev"
 # witnesses and other builds; where one is missing its tests are skipped with a notice
 wanted="libchafa-dev libglib2.0-dev clang llvm libclang-rt-14-dev valgrind gcc-aarch64-linux-gnu libc6-dev-arm64-cross
  qemu-user-static python3 python3-torch python3-numpy"

@@ -224,6 +224,7 @@ static double activate(double x, int act) {
     case VR_ACT_TANH: return tanh(x);
     case VR_ACT_SIGMOID: return s;
     case VR_ACT_SILU: return x * s;
+    case VR_ACT_RELU: return x > 0 ? x : 0;
     case VR_ACT_RELU2: return x > 0 ? x * x : 0;
     case VR_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     case VR_ACT_GELU: return 0.5 * x * (1 + erf(x * sqrt(0.5)));
@@ -233,13 +234,17 @@ static double activate(double x, int act) {
     }
 }
 
-#define ACTS(T, C)                                                                                                     \
-    {T, C, 0, 0, 0, VR_ACT_NONE}, {T, C, 0, 0, 0, VR_ACT_TANH}, {T, C, 0, 0, 0, VR_ACT_SIGMOID},                      \
-        {T, C, 0, 0, 0, VR_ACT_SILU}, {T, C, 0, 0, 0, VR_ACT_RELU2}, {T, C, 0, 0, 0, VR_ACT_QUICK_GELU},              \
-        {T, C, 0, 0, 0, VR_ACT_GELU}, {T, C, 0, 0, 0, VR_ACT_GELU_TANH}, {T, C, 0, 0, 0, VR_ACT_DECAY}
+#define ACTS(T, C)                                                                                         \
+    {T, C, 0, 0, 0, VR_ACT_NONE}, {T, C, 0, 0, 0, VR_ACT_TANH}, {T, C, 0, 0, 0, VR_ACT_SIGMOID},           \
+    {T, C, 0, 0, 0, VR_ACT_SILU}, {T, C, 0, 0, 0, VR_ACT_RELU2}, {T, C, 0, 0, 0, VR_ACT_QUICK_GELU},       \
+    {T, C, 0, 0, 0, VR_ACT_GELU}, {T, C, 0, 0, 0, VR_ACT_GELU_TANH}, {T, C, 0, 0, 0, VR_ACT_DECAY},        \
+    {T, C, 0, 0, 0, VR_ACT_RELU}
+_Static_assert(VR_ACT_COUNT == VR_ACT_RELU + 1, "a new activation belongs into ACTS");
 static const sizes act_sizes[] = {ACTS(3, 21), ACTS(70, 300)};
 
-static vr_tensor *run_activate(vr_run *run, const sizes *s, vr_tensor *const *in) { return vr_activate(run, in[0], (vr_act)s->act); }
+static vr_tensor *run_activate(vr_run *run, const sizes *s, vr_tensor *const *in) {
+    return vr_activate(run, in[0], (vr_act)s->act);
+}
 static double value_activate(const sizes *s, double *const *in, const double *r) {
     double sum = 0;
     for (int64_t i = 0; i < s->T * s->C; i++) sum += r[i] * activate(in[0][i], s->act);
@@ -266,7 +271,8 @@ static double value_lora_tanh(const sizes *s, double *const *in, const double *r
     return sum;
 }
 
-static const sizes norm_sizes[] = {{.T = 5, .C = 14, .H = 2}, {.T = 70, .C = 96, .H = 3}, {.T = 40, .C = 64, .H = 1}, {.T = 3, .C = 17, .H = 1}};
+static const sizes norm_sizes[] = {
+    {.T = 5, .C = 14, .H = 2}, {.T = 70, .C = 96, .H = 3}, {.T = 40, .C = 64, .H = 1}, {.T = 3, .C = 17, .H = 1}};
 enum { NORM_EPS_INVERSE = 1000 };
 
 static void shape_norm(const sizes *s, int i, vr_tensor *x) {
@@ -277,7 +283,8 @@ static void shape_norm(const sizes *s, int i, vr_tensor *x) {
 }
 static vr_tensor *run_norm(vr_run *run, const sizes *s, vr_tensor *const *in) {
     float eps = 1.0f / NORM_EPS_INVERSE;
-    return s->H == 1 ? vr_layer_norm(run, in[0], in[1], in[2], eps) : vr_group_norm(run, in[0], (int)s->H, in[1], in[2], eps);
+    return s->H == 1 ? vr_layer_norm(run, in[0], in[1], in[2], eps)
+                     : vr_group_norm(run, in[0], (int)s->H, in[1], in[2], eps);
 }
 static double value_norm(const sizes *s, double *const *in, const double *r) {
     double total = 0;
@@ -288,12 +295,15 @@ static double value_norm(const sizes *s, double *const *in, const double *r) {
         for (int64_t i = 0; i < n; i++) squares += (in[0][at + i] - mean) * (in[0][at + i] - mean) / (double)n;
         for (int64_t i = 0; i < n; i++) {
             int64_t c = (at + i) % s->C;
-            total += r[at + i] * ((in[0][at + i] - mean) / sqrt(squares + (double)(1.0f / NORM_EPS_INVERSE)) * in[1][c] + in[2][c]);
+            total += r[at + i] *
+                     ((in[0][at + i] - mean) / sqrt(squares + (double)(1.0f / NORM_EPS_INVERSE)) * in[1][c] + in[2][c]);
         }
     }
     return total;
 }
-static vr_tensor *run_l2(vr_run *run, const sizes *s, vr_tensor *const *in) { return vr_l2_norm(run, in[0], (int)s->H, 1e-12f); }
+static vr_tensor *run_l2(vr_run *run, const sizes *s, vr_tensor *const *in) {
+    return vr_l2_norm(run, in[0], (int)s->H, 1e-12f);
+}
 static double value_l2(const sizes *s, double *const *in, const double *r) {
     double total = 0;
     int64_t n = s->C / s->H;
@@ -374,7 +384,8 @@ static double value_wkv7(const sizes *s, double *const *in, const double *r) {
                     double removed = 0, *row = state + i * N;
                     for (int64_t j = 0; j < N; j++) removed += row[j] * in[4][at + j];
                     for (int64_t j = 0; j < N; j++) {
-                        row[j] = row[j] * in[1][at + j] - removed * in[4][at + j] * in[5][at + j] + in[3][at + i] * in[2][at + j];
+                        row[j] = row[j] * in[1][at + j] - removed * in[4][at + j] * in[5][at + j] +
+                                 in[3][at + i] * in[2][at + j];
                         sum += r[at + i] * row[j] * in[0][at + j];
                     }
                 }
@@ -395,7 +406,8 @@ static void shape_attention(const sizes *s, int i, vr_tensor *x) {
 static vr_tensor *run_attention_2d(vr_run *run, const sizes *s, vr_tensor *const *in) {
     return vr_attention_2d(run, in[0], in[1], in[2], (int)s->H, 0.3f, (vr_grid){2, s->T / 4}, in[3], in[4]);
 }
-static double attention_value(const sizes *s, double *const *in, const double *r, int64_t height, int64_t width, bool relative) {
+static double attention_value(const sizes *s, double *const *in, const double *r, int64_t height, int64_t width,
+                              bool relative) {
     int64_t N = s->N, C = s->H * N, S = height * width;
     double sum = 0, logits[64];
     for (int64_t first = 0; first < s->T; first += S)
@@ -576,8 +588,9 @@ static void check_differences(checked *c) {
             in[i][k] = before;
             double expected = (up - down) / (2 * step), found = (double)c->grad[i][k];
             CHECK(fabs(found - expected) <= 2e-5 * largest,
-                  "%s %s (T %d, C %d, H %d, N %d, act %d): input %d [%d]: gradient %.9g, expected %.9g; largest %.3g", c->b->run.kernels->name,
-                  c->op->name, (int)c->s->T, (int)c->s->C, (int)c->s->H, (int)c->s->N, c->s->act, i, (int)k, found, expected, largest);
+                  "%s %s (T %d, C %d, H %d, N %d, act %d): input %d [%d]: gradient %.9g, expected %.9g; largest %.3g",
+                  c->b->run.kernels->name, c->op->name, (int)c->s->T, (int)c->s->C, (int)c->s->H, (int)c->s->N,
+                  c->s->act, i, (int)k, found, expected, largest);
         }
     }
     for (int i = 0; i < c->op->n; i++) free(in[i]);
@@ -600,8 +613,8 @@ static void check_bits(checked *c) {
         for (int i = 0; i < c->op->n; i++) memset(c->grad[i], 0, (size_t)count_of(&c->x[i]) * sizeof(float));
         gradients(c, threads);
         for (int i = 0; i < c->op->n; i++)
-            CHECK(memcmp(c->grad[i], first[i], (size_t)count_of(&c->x[i]) * sizeof(float)) == 0, "%s %s: input %d, %d threads",
-                  c->b->run.kernels->name, c->op->name, i, threads);
+            CHECK(memcmp(c->grad[i], first[i], (size_t)count_of(&c->x[i]) * sizeof(float)) == 0,
+                  "%s %s: input %d, %d threads", c->b->run.kernels->name, c->op->name, i, threads);
     }
     check_clear(c->b, &c->tape, c->op->name);
     for (int i = 0; i < c->op->n; i++) free(first[i]);
@@ -642,7 +655,8 @@ static void test_frozen(bench *b, const vr_kernels *kernels) {
             memset(dx[which], 0, sizeof dx[which]);
             vr_tape_train(&tape, x, dx[which], T * I, &b->err);
             vr_tape_begin(&b->run, &tape);
-            vr_tensor xs = {VR_F32, 2, {T, I}, x}, ws = {which ? VR_F32 : types[k], 2, {O, I}, which ? (void *)decoded : (void *)stored};
+            vr_tensor xs = {VR_F32, 2, {T, I}, x},
+                      ws = {which ? VR_F32 : types[k], 2, {O, I}, which ? (void *)decoded : (void *)stored};
             vr_tensor *y = vr_linear(&b->run, &xs, &ws, NULL);
             CHECK(y, "%s", b->err.message);
             for (int i = 0; y && i < T * O; i++) vr_grad(&b->run, y->data)[i] = (float)(i % 7) - 3.0f;
@@ -727,9 +741,11 @@ static void test_layers(bench *b, const vr_kernels *kernels) {
         }
         vr_tape_close(&tape);
     }
-    CHECK(memcmp(y[0], y[1], sizeof y[0]) == 0 && memcmp(y[0], y[2], sizeof y[0]) == 0, "%s: layers give other results", kernels->name);
+    CHECK(memcmp(y[0], y[1], sizeof y[0]) == 0 && memcmp(y[0], y[2], sizeof y[0]) == 0, "%s: layers give other results",
+          kernels->name);
     CHECK(memcmp(grads[0], grads[1], sizeof grads[0]) == 0, "%s: checkpoints give other gradients", kernels->name);
-    CHECK(used[2] < used[1] && used[1] < used[0], "memory: no tape %zu, checkpoints %zu, all kept %zu", used[2], used[1], used[0]);
+    CHECK(used[2] < used[1] && used[1] < used[0], "memory: no tape %zu, checkpoints %zu, all kept %zu", used[2],
+          used[1], used[0]);
 }
 
 /* What lies in the arena before recording, and unknown weights, have no gradient; interior pointers have. */
@@ -742,7 +758,8 @@ static void test_grad(bench *b, const vr_kernels *kernels) {
     vr_tape_train(&tape, weight, grad, 10, &b->err);
     vr_tape_begin(&b->run, &tape);
     vr_tensor *y = vr_add(&b->run, before, before);
-    CHECK(!vr_grad(&b->run, before->data) && !vr_grad(&b->run, other) && !vr_grad(&b->run, NULL) && !vr_grad(&b->run, weight + 10),
+    CHECK(!vr_grad(&b->run, before->data) && !vr_grad(&b->run, other) && !vr_grad(&b->run, NULL) &&
+              !vr_grad(&b->run, weight + 10),
           "a gradient where none is");
     CHECK(vr_grad(&b->run, weight + 3) == grad + 3 && vr_grad(&b->run, at(y) + 2) == vr_grad(&b->run, at(y)) + 2, "views");
     CHECK(vr_tape_backward(&b->run, y, 1) == VRWKV_ERR_SHAPE && !b->run.tape, "a loss of several numbers");

@@ -28,7 +28,7 @@ expect() { # STATUS TEXT COMMAND...: the exit status, and a line of the output t
 
 # ---- cases that must hold ----
 
-cases=(tests/data/cases tests/data/text tests/data/image)
+cases=(tests/data/cases tests/data/text tests/data/image tests/data/train)
 if [ -n "${VRWKV_ORACLES:-}" ]; then
     [ -d "$VRWKV_ORACLES/v6" ] || { say "verify: VRWKV_ORACLES has no folder v6"; exit 1; }
     cases+=("$VRWKV_ORACLES/v5" "$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/v7" "$VRWKV_ORACLES/preprocess")
@@ -105,17 +105,35 @@ expect 1 "  FAIL" "$program" verify "$rotation"
 rm "$rotation/expect.safetensors"
 expect 1 "sample 0 has neither" "$program" verify "$rotation"
 
+# Training: a wrong weight, a loss, another optimizer; and lists of which one number is wrong.
+cp -r tests/data/cases/v6/train-stage2 tests/data/cases/v6/train-freeze-one-layer tests/data/train "$work/"
+chmod -R u+w "$work"
+trained=$work/train-freeze-one-layer
+expect 0 "1 passed, 0 failed" "$program" verify "$trained"
+size=$(stat -c %s "$trained/expect.safetensors")
+head -c 512 /dev/zero | patch "$trained/expect.safetensors" $((size / 2))
+expect 1 "after.rwkv.blocks.1" "$program" verify "$trained"
+cp tests/data/cases/v6/train-freeze-one-layer/expect.safetensors "$trained/"
+sed -i 's/"betas": \[0.9,/"betas": [0.8,/' "$trained/case.json"
+expect 1 "step.1.loss" "$program" verify "$trained"
+cp tests/data/cases/v6/train-freeze-one-layer/case.json "$trained/"
+sed -i '0,/"loss": 8.9427/s//"loss": 8.9428/' "$trained/case.json"
+expect 1 "loss" "$program" verify "$trained"
+sed -i '0,/"sample": \[0, 1,/s//"sample": [0, 2,/' "$work/train/sampler.json"
+sed -i '0,/"lr": 0.000999999/s//"lr": 0.000999998/' "$work/train/lr_schedule.json"
+sed -i '0,/"rwkv.blocks.0.ln1.bias": 0.0/s//"rwkv.blocks.0.ln1.bias": 0.5/' "$work/train/init.json"
+expect 1 "0 passed, 3 failed" "$program" verify "$work/train"
+
 # ---- what is not run, and wrong usage ----
 
-mkdir -p "$work/folder/later" "$work/folder/note" "$work/folder/maybe" "$work/empty"
+mkdir -p "$work/folder/note" "$work/folder/maybe" "$work/empty"
 cp -r "$good" "$work/folder/good"
-printf '{"kind": "train"}' >"$work/folder/later/case.json"
 printf '{"kind": "note"}' >"$work/folder/note/case.json"
 printf '{"kind": "infer", "optional": true, "input_ids": [1]}' >"$work/folder/maybe/case.json"
-expect 0 "1 passed, 0 failed, 3 skipped" "$program" verify "$work/folder"
-expect 1 "1 passed, 1 failed, 2 skipped" "$program" verify --strict "$work/folder"
-expect 1 "not supported by this version" "$program" verify "$work/folder/later"
+expect 0 "1 passed, 0 failed, 2 skipped" "$program" verify "$work/folder"
+expect 0 "1 passed, 0 failed, 2 skipped" "$program" verify --strict "$work/folder"
 expect 0 "0 passed, 0 failed, 1 skipped" "$program" verify "$work/folder/note"
+mkdir "$work/folder/later"
 printf '{"kind": "no such kind"}' >"$work/folder/later/case.json"
 expect 1 "no such kind" "$program" verify "$work/folder"
 printf '{"kind": ' >"$work/folder/later/case.json"

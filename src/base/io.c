@@ -168,9 +168,9 @@ static void sync_folder(char *path) {
     close(fd);
 }
 
-vr_status vr_writer_commit(vr_writer *writer, vr_error *err) {
+static vr_status finish(vr_writer *writer, bool sync, vr_error *err) {
     vr_status status = VRWKV_OK;
-    if (fflush(writer->file) != 0 || fsync(fileno(writer->file)) != 0) status = vr_fail_io(err, "write", writer->path);
+    if (fflush(writer->file) != 0 || (sync && fsync(fileno(writer->file)) != 0)) status = vr_fail_io(err, "write", writer->path);
     int closed = fclose(writer->file);
     writer->file = NULL;
     if (status == VRWKV_OK && closed != 0) status = vr_fail_io(err, "write", writer->path);
@@ -178,11 +178,14 @@ vr_status vr_writer_commit(vr_writer *writer, vr_error *err) {
         status = vr_fail_io(err, "replace", writer->path);
     if (status == VRWKV_OK) {
         writer->temporary[0] = 0;
-        sync_folder(writer->target);
+        if (sync) sync_folder(writer->target);
     }
     vr_writer_abandon(writer);
     return status;
 }
+
+vr_status vr_writer_commit(vr_writer *writer, vr_error *err) { return finish(writer, true, err); }
+vr_status vr_writer_close(vr_writer *writer, vr_error *err) { return finish(writer, false, err); }
 
 void vr_writer_abandon(vr_writer *writer) {
     if (writer->file) fclose(writer->file);

@@ -37,5 +37,7 @@ vr_status vr_writer_put(vr_writer *writer, const void *data, size_t size, vr_err
 vr_status vr_writer_zero(vr_writer *writer, size_t size, vr_error *err);                  /* size zero bytes */
 vr_status vr_writer_patch(vr_writer *writer, uint64_t offset, const void *data, size_t size, vr_error *err);
 vr_status vr_writer_commit(vr_writer *writer, vr_error *err); /* abandons by itself when it fails */
+/* As commit, but does not wait for the disk: for one of many files that are easily made again. */
+vr_status vr_writer_close(vr_writer *writer, vr_error *err);
 void vr_writer_abandon(vr_writer *writer);
 #endif

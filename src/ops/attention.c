@@ -89,7 +89,8 @@ static void add_head(const vr_kernels *kernels, float *to, const float *from, in
 }
 
 /* The relative terms of query t: ds [S] are the gradients of its logits, dq [N] that of the unscaled query. */
-static void relative_back(const attention_job *job, const float *ds, const float *q, float *dq, int64_t t, float *terms, float *tables) {
+static void relative_back(const attention_job *job, const float *ds, const float *q, float *dq, int64_t t, float *terms,
+                          float *tables) {
     int64_t height = job->window.height, width = job->window.width, N = job->N;
     int64_t first_h = t / width, first_w = t % width;
     float *down = terms, *across = terms + height, *table_w = tables + (2 * height - 1) * N;
@@ -135,7 +136,8 @@ static void attend_back(void *data, int64_t head, int thread) {
             kernels->gemm(&along, 1, weights, S, gradient, S, NULL, 1, 1, S);
             for (int64_t i = 0; i < S; i++) gradient[i] = weights[i] * (gradient[i] - along);
             if (tables && b->dq)
-                relative_back(job, gradient, job->q + at + (first + t) * C, b->dq + at + (first + t) * C, first + t, terms, tables);
+                relative_back(job, gradient, job->q + at + (first + t) * C, b->dq + at + (first + t) * C, first + t,
+                              terms, tables);
         }
         kernels->outer(dv, N, p, 1, stride, dy + first * N, N, S, N, n);
         kernels->outer(dq + first * N, N, ds, stride, 1, k, N, n, N, S);

@@ -43,7 +43,8 @@ static void conv_back(vr_run *run, const void *saved) {
     float *dx = vr_grad(run, all->x), *dw = vr_grad(run, all->w);
     const float *dy = vr_grad(run, all->y);
     size_t mark = vr_arena_mark(run->arena);
-    float *rows = vr_op_memory(run, (size_t)(block * I), sizeof(float)), *drows = vr_op_memory(run, (size_t)(block * I), sizeof(float));
+    float *rows = vr_op_memory(run, (size_t)(block * I), sizeof(float)),
+          *drows = vr_op_memory(run, (size_t)(block * I), sizeof(float));
     for (int64_t t = 0; rows && drows && t < T; t += block) {
         vr_matmul m = *all;
         m.x = rows, m.T = T - t < block ? T - t : block;
@@ -74,13 +75,14 @@ vr_tensor *vr_conv3x3(vr_run *run, const vr_tensor *x, vr_grid grid, const vr_te
     for (int64_t t = 0; done && t < T; t += block) {
         int64_t n = T - t < block ? T - t : block;
         gather(rows, x->data, grid, C, t, n);
-        vr_matmul m = {.y = (float *)y->data + t * O, .x = rows, .w = w->data, .type = w->dtype, .y_stride = O, .x_stride = I,
-                       .groups = 1, .T = n, .O = O, .I = I};
+        vr_matmul m = {.y = (float *)y->data + t * O, .x = rows, .w = w->data, .type = w->dtype, .y_stride = O,
+                       .x_stride = I, .groups = 1, .T = n, .O = O, .I = I};
         done = vr_op_matmul(run, &m);
     }
     vr_arena_release(run->arena, mark);
     if (!done) return NULL;
-    conv_node node = {{.y = y->data, .x = x->data, .w = w->data, .type = w->dtype, .y_stride = O, .x_stride = I, .groups = 1, .T = T,
-                       .O = O, .I = I}, grid};
+    conv_node node = {{.y = y->data, .x = x->data, .w = w->data, .type = w->dtype, .y_stride = O, .x_stride = I,
+                       .groups = 1, .T = T, .O = O, .I = I},
+                      grid};
     return vr_op_record(run, y, conv_back, &node, sizeof node);
 }

@@ -29,7 +29,8 @@ typedef struct back_job {
 } back_job;
 
 static back_job gradients(const vr_run *run, const rows_job *of) {
-    return (back_job){*of, vr_grad(run, of->x), of->z ? vr_grad(run, of->z) : NULL, of->m ? vr_grad(run, of->m) : NULL, vr_grad(run, of->y)};
+    return (back_job){*of, vr_grad(run, of->x), of->z ? vr_grad(run, of->z) : NULL, of->m ? vr_grad(run, of->m) : NULL,
+                      vr_grad(run, of->y)};
 }
 
 static void run_rows(vr_run *run, vr_pool_fn fn, rows_job *job) {
@@ -154,8 +155,9 @@ static void lerp_back_rows(const void *data, int64_t first, int64_t end, float *
     const rows_job *of = &job->of;
     for (int64_t t = first; t < end; t++) {
         int64_t at = t * of->C;
-        of->kernels->lerp_back(job->dx ? job->dx + at : NULL, job->dz ? job->dz + at : NULL, job->dm ? job->dm + at : NULL, sums,
-                               of->x + at, of->z + at, of->mu, of->m ? of->m + at : NULL, job->dy + at, of->C);
+        of->kernels->lerp_back(job->dx ? job->dx + at : NULL, job->dz ? job->dz + at : NULL,
+                               job->dm ? job->dm + at : NULL, sums, of->x + at, of->z + at, of->mu,
+                               of->m ? of->m + at : NULL, job->dy + at, of->C);
     }
 }
 
@@ -233,9 +235,12 @@ vr_tensor *vr_token_shift(vr_run *run, const vr_tensor *x, const vr_span *spans,
     rows_job job = {.y = p->data, .x = x->data, .T = T, .C = C, .spans = spans, .carries = carries, .n_spans = n_spans};
     run_rows(run, shift_chunk, &job);
     if (run->tape) /* then states stay as they are */
-        return vr_op_keep_sequences(run, &job.spans, &job.carries, n_spans) ? vr_op_record(run, p, shift_back, &job, sizeof job) : NULL;
+        return vr_op_keep_sequences(run, &job.spans, &job.carries, n_spans)
+                   ? vr_op_record(run, p, shift_back, &job, sizeof job)
+                   : NULL;
     for (int i = 0; i < n_spans; i++) /* after all rows: the first of each has read its carry */
         if (spans[i].length > 0)
-            memcpy(carries[i], (const float *)x->data + (spans[i].start + spans[i].length - 1) * C, (size_t)C * sizeof(float));
+            memcpy(carries[i], (const float *)x->data + (spans[i].start + spans[i].length - 1) * C,
+                   (size_t)C * sizeof(float));
     return p;
 }

@@ -66,7 +66,8 @@ static void window_back(vr_run *run, const void *saved) {
     const window_node *node = saved;
     float *cut_rows = vr_grad(run, node->cut_rows), *grid_rows = vr_grad(run, node->grid_rows);
     if (cut_rows && grid_rows)
-        each_line(&node->windows, node->grid, node->window, node->C, cut_rows, grid_rows, node->merges ? add_to_cut : add_to_grid);
+        each_line(&node->windows, node->grid, node->window, node->C, cut_rows, grid_rows,
+                  node->merges ? add_to_cut : add_to_grid);
 }
 
 vr_tensor *vr_window_partition(vr_run *run, const vr_tensor *x, vr_grid grid, int window) {

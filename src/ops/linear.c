@@ -3,6 +3,25 @@
  *     y[T,O] = x[T,I] w[O,I]^T + b[O]        src: nn.Linear */
 #include "ops/internal.h"
 
+static const vr_adapter *find_adapter(const vr_run *run, const void *w) {
+    int low = 0, high = run->n_adapters;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if ((const char *)run->adapters[middle].w < (const char *)w)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < run->n_adapters && run->adapters[low].w == w ? &run->adapters[low] : NULL;
+}
+
+/* y, and what the matrix's adapter adds to it where there is one. */
+static vr_tensor *adapt(vr_run *run, vr_tensor *y, const vr_tensor *x, const vr_tensor *w) {
+    const vr_adapter *adapter = y ? find_adapter(run, w->data) : NULL;
+    if (!adapter) return y;
+    return vr_add(run, y, vr_linear(run, vr_linear(run, x, &adapter->a, NULL), &adapter->b, NULL));
+}
+
 /* Checks, and makes the result and the product's description. */
 static vr_tensor *prepare(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b, vr_matmul *m) {
     if (!x || !w || !vr_op_start(run)) return NULL;
@@ -24,7 +43,7 @@ static vr_tensor *prepare(vr_run *run, const vr_tensor *x, const vr_tensor *w, c
 vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b) {
     vr_matmul m;
     vr_tensor *y = prepare(run, x, w, b, &m);
-    return y && vr_op_matmul(run, &m) ? vr_op_record(run, y, vr_op_matmul_backward, &m, sizeof m) : NULL;
+    return y && vr_op_matmul(run, &m) ? adapt(run, vr_op_record(run, y, vr_op_matmul_backward, &m, sizeof m), x, w) : NULL;
 }
 
 void vr_linears(vr_run *run, vr_product *list, int n) {
@@ -36,7 +55,7 @@ void vr_linears(vr_run *run, vr_product *list, int n) {
     }
     for (int i = 0; i < n && done; i++) done = (list[i].y = prepare(run, list[i].x, list[i].w, NULL, &m[i])) != NULL;
     if (done) done = vr_op_matmuls(run, m, n);
-    for (int i = 0; i < n && !done; i++) list[i].y = NULL;
+    for (int i = 0; i < n; i++) list[i].y = done ? adapt(run, list[i].y, list[i].x, list[i].w) : NULL;
 }
 
 vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int64_t n) {

@@ -6,10 +6,12 @@
 static bool shapes_fit(vr_run *run, const vr_tensor *x, const vr_tensor *w1, const vr_tensor *w2) {
     char text1[96], text2[96];
     int64_t G = w2->ndim == 3 ? w2->shape[0] : 1, R = vr_op_columns(w2);
-    if (w1->ndim == 2 && w1->shape[1] == x->shape[1] && (w2->ndim == 2 || w2->ndim == 3) && w1->shape[0] == G * R) return true;
-    vr_op_fail(run, VRWKV_ERR_SHAPE, "lora: w1 is %s and w2 is %s, expected [groups*rank, %lld] and [groups, outputs, rank]",
-               vr_shape_text(w1->ndim, w1->shape, text1, sizeof text1), vr_shape_text(w2->ndim, w2->shape, text2, sizeof text2),
-               (long long)x->shape[1]);
+    if (w1->ndim == 2 && w1->shape[1] == x->shape[1] && (w2->ndim == 2 || w2->ndim == 3) && w1->shape[0] == G * R)
+        return true;
+    vr_op_fail(run, VRWKV_ERR_SHAPE,
+               "lora: w1 is %s and w2 is %s, expected [groups*rank, %lld] and [groups, outputs, rank]",
+               vr_shape_text(w1->ndim, w1->shape, text1, sizeof text1),
+               vr_shape_text(w2->ndim, w2->shape, text2, sizeof text2), (long long)x->shape[1]);
     return false;
 }
 
@@ -29,7 +31,8 @@ vr_tensor *vr_lora(vr_run *run, const vr_tensor *x, const vr_tensor *w1, vr_act 
         !vr_op_is_readable(run, "lora", "w2", w2) || !shapes_fit(run, x, w1, w2))
         return NULL;
     int64_t T = x->shape[0];
-    vr_tensor *y = w2->ndim == 3 ? vr_new(run, 3, (int64_t[]){w2->shape[0], T, w2->shape[1]}) : vr_new2(run, T, w2->shape[0]);
+    vr_tensor *y = w2->ndim == 3 ? vr_new(run, 3, (int64_t[]){w2->shape[0], T, w2->shape[1]})
+                                 : vr_new2(run, T, w2->shape[0]);
     if (!y) return NULL;
     size_t mark = vr_arena_mark(run->arena);
     bool done = compute(run, y, x, w1, act, w2);

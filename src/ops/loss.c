@@ -96,16 +96,17 @@ static bool keep_labels(vr_run *run, loss_job *job) {
 }
 
 vr_tensor *vr_cross_entropy(vr_run *run, const vr_tensor *logits, const int32_t *labels, const float *weights, float pull) {
-    if (!logits || !labels || !weights || !vr_op_start(run) || !vr_op_is_rows(run, "cross_entropy", "logits", logits)) return NULL;
+    if (!logits || !labels || !weights || !vr_op_start(run) || !vr_op_is_rows(run, "cross_entropy", "logits", logits))
+        return NULL;
     int64_t T = logits->shape[0], V = logits->shape[1], one = 1;
     for (int64_t t = 0; t < T; t++)
         if (labels[t] >= V)
-            return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "cross_entropy: label %d in row %lld, expected below %lld", (int)labels[t],
-                              (long long)t, (long long)V);
+            return vr_op_fail(run, VRWKV_ERR_ARGUMENT, "cross_entropy: label %d in row %lld, expected below %lld",
+                              (int)labels[t], (long long)t, (long long)V);
     vr_tensor *loss = vr_new(run, 1, &one);
     if (!loss) return NULL;
-    loss_job job = {.kernels = run->kernels, .logits = logits->data, .loss = loss->data, .weights = weights, .labels = labels,
-                    .pull = pull, .T = T, .V = V};
+    loss_job job = {.kernels = run->kernels, .logits = logits->data, .loss = loss->data, .weights = weights,
+                    .labels = labels, .pull = pull, .T = T, .V = V};
     if (vr_op_records(run) && !keep_labels(run, &job)) return NULL;
     size_t mark = vr_arena_mark(run->arena);
     double sum = 0;

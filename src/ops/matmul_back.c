@@ -31,7 +31,8 @@ typedef struct tile { int64_t group, row, rows, column, columns; } tile;
 
 static tile find_tile(const back_product *p, int64_t chunk) {
     int64_t in_group = chunk % (p->down * p->across);
-    tile t = {.group = chunk / (p->down * p->across), .row = in_group / p->across * ROWS, .column = in_group % p->across * p->columns};
+    tile t = {.group = chunk / (p->down * p->across), .row = in_group / p->across * ROWS,
+              .column = in_group % p->across * p->columns};
     t.rows = t.row + ROWS <= p->M ? ROWS : p->M - t.row;
     t.columns = t.column + p->columns <= p->m->I ? p->columns : p->m->I - t.column;
     return t;
@@ -52,7 +53,8 @@ static void dx_chunk(void *job, int64_t chunk, int thread) {
             vr_op_read_row(p->decode, m->type, m->w, at.group * m->O + o + k, m->I, at.column, at.column + at.columns,
                            rows + k * STRIDE, packed);
         p->kernels->outer(p->to + at.group * m->x_step + at.row * m->x_stride + at.column, m->x_stride,
-                          p->dy + at.group * m->y_step + at.row * m->y_stride + o, m->y_stride, 1, rows, STRIDE, at.rows, at.columns, n);
+                          p->dy + at.group * m->y_step + at.row * m->y_stride + o, m->y_stride, 1, rows, STRIDE,
+                          at.rows, at.columns, n);
     }
 }
 

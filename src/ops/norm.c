@@ -22,7 +22,8 @@ static void norm_chunk(void *data, int64_t chunk, int thread) {
     (void)thread;
     for (int64_t t = chunk * job->per; t < end; t++)
         for (int64_t c = 0; c < job->C; c += job->group)
-            job->kernels->norm(job->y + t * job->C + c, job->x + t * job->C + c, job->w + c, job->b + c, job->group, job->eps);
+            job->kernels->norm(job->y + t * job->C + c, job->x + t * job->C + c, job->w + c, job->b + c, job->group,
+                               job->eps);
 }
 
 static void l2_chunk(void *data, int64_t chunk, int thread) {
@@ -52,8 +53,9 @@ static void norm_back_rows(const void *data, int64_t first, int64_t end, float *
     for (int64_t t = first; t < end; t++)
         for (int64_t c = 0; c < of->C; c += of->group) {
             int64_t at = t * of->C + c;
-            of->kernels->norm_back(job->dx ? job->dx + at : NULL, job->dw ? sums + c : NULL, job->db ? sums + of->C + c : NULL, of->x + at,
-                                   of->w + c, job->dy + at, of->group, of->eps);
+            of->kernels->norm_back(job->dx ? job->dx + at : NULL, job->dw ? sums + c : NULL,
+                                   job->db ? sums + of->C + c : NULL, of->x + at, of->w + c, job->dy + at, of->group,
+                                   of->eps);
         }
 }
 
@@ -93,7 +95,8 @@ static vr_tensor *norm(vr_run *run, const char *op, vr_pool_fn fn, const vr_tens
     if (!vr_op_is_rows(run, op, "x", x)) return NULL;
     int64_t T = x->shape[0], C = x->shape[1];
     if (groups < 1 || C % groups != 0)
-        return vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: %d groups of %lld channels, expected a divisor", op, groups, (long long)C);
+        return vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: %d groups of %lld channels, expected a divisor", op, groups,
+                          (long long)C);
     if (w && (!vr_op_is_vector(run, op, "w", w, C) || !vr_op_is_vector(run, op, "b", b, C))) return NULL;
     vr_tensor *y = vr_new2(run, T, C);
     if (!y || C == 0) return y;

@@ -20,6 +20,13 @@
 
 typedef struct vr_tape vr_tape;
 
+/* Low-rank weights beside a stored matrix w [O,I], which stays as it is: wherever w is multiplied with x,
+ * x a^T b^T is added, a [R,I], b [O,R]. src: Hu et al. 2021 (LoRA), its scale taken into b */
+typedef struct vr_adapter {
+    const void *w; /* the matrix's data */
+    vr_tensor a, b;
+} vr_adapter;
+
 typedef struct vr_run {
     vr_arena *arena;
     vr_pool *pool;
@@ -29,6 +36,8 @@ typedef struct vr_run {
     vr_status status;   /* first failure; sticky */
     bool exact;         /* weights in packed order are multiplied as f32 too, not as 8-bit numbers; always so with a tape */
     const int *cancel;  /* points to a flag that another thread may set; NULL: none */
+    const vr_adapter *adapters; /* [n_adapters] in the order of the matrices' addresses */
+    int n_adapters;
 } vr_run;
 
 vr_status vr_run_status(const vr_run *run);

@@ -62,8 +62,9 @@ vr_tensor *vr_rows(vr_run *run, vr_tensor *x, int64_t start, int64_t n) {
     char text[96];
     if (!x || !vr_op_start(run)) return NULL;
     if (x->dtype != VR_F32 || x->ndim < 1 || start < 0 || n < 0 || start > x->shape[0] || n > x->shape[0] - start)
-        return vr_op_fail(run, VRWKV_ERR_SHAPE, "rows: %lld rows from row %lld of %s %s, expected rows that an f32 tensor has",
-                          (long long)n, (long long)start, vr_dtype_of(x->dtype)->name,
+        return vr_op_fail(run, VRWKV_ERR_SHAPE,
+                          "rows: %lld rows from row %lld of %s %s, expected rows that an f32 tensor has", (long long)n,
+                          (long long)start, vr_dtype_of(x->dtype)->name,
                           vr_shape_text(x->ndim, x->shape, text, sizeof text));
     vr_tensor *view = vr_op_memory(run, 1, sizeof *view);
     if (!view) return NULL;
@@ -136,14 +137,16 @@ bool vr_op_spans_cover(vr_run *run, const char *op, const vr_span *spans, int n_
     int64_t at = 0;
     for (int i = 0; i < n_spans; i++) {
         if (spans[i].start != at || spans[i].length < 0 || spans[i].length > T - at) {
-            vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: sequence %d has %lld rows from row %lld, expected rows from %lld of %lld", op,
-                       i, (long long)spans[i].length, (long long)spans[i].start, (long long)at, (long long)T);
+            vr_op_fail(run, VRWKV_ERR_SHAPE,
+                       "%s: sequence %d has %lld rows from row %lld, expected rows from %lld of %lld", op, i,
+                       (long long)spans[i].length, (long long)spans[i].start, (long long)at, (long long)T);
             return false;
         }
         at += spans[i].length;
     }
     if (at == T) return true;
-    vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: the sequences have %lld rows in all, expected %lld", op, (long long)at, (long long)T);
+    vr_op_fail(run, VRWKV_ERR_SHAPE, "%s: the sequences have %lld rows in all, expected %lld", op, (long long)at,
+               (long long)T);
     return false;
 }
 

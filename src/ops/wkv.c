@@ -176,16 +176,17 @@ static void step6(const wkv_job *job, int64_t at, int64_t h, float *state) {
 static void step6_back(const wkv_back *b, int64_t at, int64_t h, const float *states, float *dstate, const wkv_sums *sums) {
     const wkv_job *job = b->of;
     const float *w = job->w + (job->static_decay ? h * job->N : at);
-    vr_wkv6_back step = {.r = job->r + at, .k = job->k + at, .v = job->v + at, .w = w, .u = job->u + h * job->N, .dy = b->dy + at,
-                         .state = states, .dr = b->dr + at, .dk = b->dk + at, .dv = b->dv + at,
+    vr_wkv6_back step = {.r = job->r + at, .k = job->k + at, .v = job->v + at, .w = w, .u = job->u + h * job->N,
+                         .dy = b->dy + at, .state = states, .dr = b->dr + at, .dk = b->dk + at, .dv = b->dv + at,
                          .dw = job->static_decay ? sums->dw : b->dw + at, .du = sums->du, .dstate = dstate};
     job->kernels->wkv6_back(&step, job->N);
 }
 
 static void wkv6_back(vr_run *run, const void *saved) {
     const wkv_job *job = saved;
-    wkv_back b = {.of = job, .step = step6_back, .dy = vr_grad(run, job->y), .dr = vr_grad(run, job->r), .dk = vr_grad(run, job->k),
-                  .dv = vr_grad(run, job->v), .dw = job->static_decay ? NULL : vr_grad(run, job->w)};
+    wkv_back b = {.of = job, .step = step6_back, .dy = vr_grad(run, job->y), .dr = vr_grad(run, job->r),
+                  .dk = vr_grad(run, job->k), .dv = vr_grad(run, job->v),
+                  .dw = job->static_decay ? NULL : vr_grad(run, job->w)};
     walk_back(run, &b);
 }
 
@@ -218,16 +219,18 @@ static void step7(const wkv_job *job, int64_t at, int64_t h, float *state) {
 static void step7_back(const wkv_back *b, int64_t at, int64_t h, const float *states, float *dstate, const wkv_sums *sums) {
     const wkv_job *job = b->of;
     (void)h;
-    vr_wkv7_back step = {.r = job->r + at, .w = job->w + at, .k = job->k + at, .v = job->v + at, .kk = job->kk + at, .a = job->a + at,
-                         .dy = b->dy + at, .state = states, .after = states + job->N * job->N, .dr = b->dr + at, .dw = b->dw + at,
-                         .dk = b->dk + at, .dv = b->dv + at, .dkk = b->dkk + at, .da = b->da + at, .dstate = dstate, .scratch = sums->scratch};
+    vr_wkv7_back step = {.r = job->r + at, .w = job->w + at, .k = job->k + at, .v = job->v + at, .kk = job->kk + at,
+                         .a = job->a + at, .dy = b->dy + at, .state = states, .after = states + job->N * job->N,
+                         .dr = b->dr + at, .dw = b->dw + at, .dk = b->dk + at, .dv = b->dv + at, .dkk = b->dkk + at,
+                         .da = b->da + at, .dstate = dstate, .scratch = sums->scratch};
     job->kernels->wkv7_back(&step, job->N);
 }
 
 static void wkv7_back(vr_run *run, const void *saved) {
     const wkv_job *job = saved;
-    wkv_back b = {.of = job, .step = step7_back, .dy = vr_grad(run, job->y), .dr = vr_grad(run, job->r), .dw = vr_grad(run, job->w),
-                  .dk = vr_grad(run, job->k), .dv = vr_grad(run, job->v), .dkk = vr_grad(run, job->kk), .da = vr_grad(run, job->a)};
+    wkv_back b = {.of = job, .step = step7_back, .dy = vr_grad(run, job->y), .dr = vr_grad(run, job->r),
+                  .dw = vr_grad(run, job->w), .dk = vr_grad(run, job->k), .dv = vr_grad(run, job->v),
+                  .dkk = vr_grad(run, job->kk), .da = vr_grad(run, job->a)};
     walk_back(run, &b);
 }
 
@@ -300,7 +303,8 @@ static void bonus_back_rows(const void *data, int64_t first, int64_t end, float 
 static void bonus_back(vr_run *run, const void *saved) {
     const bonus_job *of = saved;
     float *du = vr_grad(run, of->u);
-    bonus_back_job job = {*of, vr_grad(run, of->z), vr_grad(run, of->y), vr_grad(run, of->r), vr_grad(run, of->k), vr_grad(run, of->v)};
+    bonus_back_job job = {
+        *of, vr_grad(run, of->z), vr_grad(run, of->y), vr_grad(run, of->r), vr_grad(run, of->k), vr_grad(run, of->v)};
     vr_op_back_rows(run, bonus_back_rows, &job, of->T, of->H * of->N, &du, 1);
 }
 
@@ -314,7 +318,8 @@ vr_tensor *vr_bonus(vr_run *run, const vr_tensor *y, const vr_tensor *r, const v
         return NULL;
     vr_tensor *z = vr_new2(run, y->shape[0], y->shape[1]);
     if (!z) return NULL;
-    bonus_job job = {run->kernels, z->data, y->data, r->data, k->data, v->data, u->data, y->shape[0], u->shape[0], u->shape[1]};
+    bonus_job job = {run->kernels, z->data, y->data, r->data, k->data, v->data, u->data,
+                     y->shape[0], u->shape[0], u->shape[1]};
     vr_pool_run(run->pool, bonus_row, &job, y->shape[0]);
     return vr_op_record(run, z, bonus_back, &job, sizeof job);
 }

@@ -42,7 +42,8 @@ static void put(rows *r, int32_t source, int32_t label) {
 
 static vr_status put_text(maker *m, rows *r, int32_t id, int32_t label) {
     if (id < 0 || id >= m->model->config.lm.n_vocab)
-        return vr_fail(m->err, VRWKV_ERR_ARGUMENT, "id %d is outside the vocabulary 0..%d", id, m->model->config.lm.n_vocab - 1);
+        return vr_fail(m->err, VRWKV_ERR_ARGUMENT, "id %d is outside the vocabulary 0..%d", id,
+                       m->model->config.lm.n_vocab - 1);
     VR_TRY(vr_grow(&m->out->ids, &m->ids_room, (size_t)m->out->n_ids + 1, sizeof *m->out->ids, m->err));
     put(r, (int32_t)m->out->n_ids, label);
     m->out->ids[m->out->n_ids++] = id;
@@ -73,7 +74,8 @@ static vr_status fill_at_common_place(maker *m, int64_t s, int64_t start, int64_
     if (place >= 0) VR_TRY(put_picture(m, r, s, image_rows));
     for (int64_t i = 0; place < 0 && i < image_rows; i++) put(r, ZEROS, IGNORE);
     for (size_t i = (size_t)(place + 1); i < sample->n; i++) {
-        if (sample->ids[i] == VRWKV_IMAGE) return vr_fail(m->err, VRWKV_ERR_UNSUPPORTED, "sample %lld has more than one picture", (long long)s + 1);
+        if (sample->ids[i] == VRWKV_IMAGE)
+            return vr_fail(m->err, VRWKV_ERR_UNSUPPORTED, "sample %lld has more than one picture", (long long)s + 1);
         VR_TRY(put_text(m, r, sample->ids[i], sample->labels[i]));
     }
     return VRWKV_OK;
@@ -139,7 +141,8 @@ static vr_status fill(maker *m) {
         rows *r = &m->rows[s];
         r->source = vr_alloc((size_t)longest + 1, sizeof *r->source);
         r->labels = vr_alloc((size_t)longest + 1, sizeof *r->labels);
-        if (!r->source || !r->labels) return vr_fail(m->err, VRWKV_ERR_MEMORY, "out of memory for %lld rows", (long long)longest);
+        if (!r->source || !r->labels)
+            return vr_fail(m->err, VRWKV_ERR_MEMORY, "out of memory for %lld rows", (long long)longest);
         if (in_place) {
             VR_TRY(fill_in_place(m, s));
         } else {
@@ -153,7 +156,8 @@ static vr_status fill(maker *m) {
         m->out->image_start = 0;
         return VRWKV_OK;
     }
-    int64_t start = m->out->image_start < m->out->T ? m->out->image_start : m->out->T, scanned = vr_scanned_rows(m->model, image_rows);
+    int64_t start = m->out->image_start < m->out->T ? m->out->image_start : m->out->T,
+            scanned = vr_scanned_rows(m->model, image_rows);
     m->out->image_start = start;
     m->out->image_length = scanned < m->out->T - start ? scanned : m->out->T - start;
     return VRWKV_OK;
@@ -169,7 +173,8 @@ static void set_targets(vr_batch *b, bool batch_loss) {
     for (int64_t s = 0; s < b->n; s++) {
         int64_t count = 0;
         for (int64_t t = 0; t < b->T; t++) count += b->targets[s * b->T + t] >= 0;
-        double weight = batch_loss ? 1.0 / (double)(b->n_targets ? b->n_targets : 1) : 1.0 / ((double)b->n * (double)(count ? count : 1));
+        double weight = batch_loss ? 1.0 / (double)(b->n_targets ? b->n_targets : 1)
+                                   : 1.0 / ((double)b->n * (double)(count ? count : 1));
         for (int64_t t = 0; t < b->T; t++) b->weights[s * b->T + t] = b->targets[s * b->T + t] >= 0 ? (float)weight : 0.0f;
     }
 }
@@ -182,7 +187,8 @@ static vr_status join(maker *m) {
     b->labels = vr_alloc(own, sizeof *b->labels);
     b->targets = vr_alloc(own, sizeof *b->targets);
     b->weights = vr_alloc(own, sizeof *b->weights);
-    if (!b->source || !b->labels || !b->targets || !b->weights) return vr_fail(m->err, VRWKV_ERR_MEMORY, "out of memory for a batch");
+    if (!b->source || !b->labels || !b->targets || !b->weights)
+        return vr_fail(m->err, VRWKV_ERR_MEMORY, "out of memory for a batch");
     if (b->padding) { /* one text row serves all padding */
         VR_TRY(vr_grow(&b->ids, &m->ids_room, (size_t)b->n_ids + 1, sizeof *b->ids, m->err));
         pad_row = b->n_ids;
@@ -195,7 +201,8 @@ static vr_status join(maker *m) {
             int64_t from = r->first + t;
             int32_t source = from < r->n ? r->source[from] : ZEROS;
             b->labels[s * b->T + t] = from < r->n ? r->labels[from] : IGNORE;
-            b->source[s * rows_each + b->padding + t] = source == ZEROS ? -1 : source < 0 ? (int32_t)b->n_ids + IMAGE_ROW(source) : source;
+            if (source < 0) source = source == ZEROS ? -1 : (int32_t)b->n_ids + IMAGE_ROW(source);
+            b->source[s * rows_each + b->padding + t] = source;
         }
     }
     set_targets(b, m->model->config.rules->batch_loss);
@@ -208,8 +215,11 @@ vr_status vr_batch_make(vr_batch *out, const vrwkv_model *model, const vr_sample
     maker m = {.model = model, .samples = samples, .options = options, .out = out, .err = err};
     m.rows = vr_alloc((size_t)n, sizeof *m.rows);
     m.first_row = vr_alloc((size_t)n, sizeof *m.first_row);
-    vr_status status = m.rows && m.first_row ? fill(&m) : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %lld samples", (long long)n);
-    if (status == VRWKV_OK) status = out->T ? join(&m) : vr_fail(err, VRWKV_ERR_ARGUMENT, "a batch of samples without a single token");
+    vr_status status = m.rows && m.first_row
+                           ? fill(&m)
+                           : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %lld samples", (long long)n);
+    if (status == VRWKV_OK)
+        status = out->T ? join(&m) : vr_fail(err, VRWKV_ERR_ARGUMENT, "a batch of samples without a single token");
     for (int64_t s = 0; m.rows && s < n; s++) {
         free(m.rows[s].source);
         free(m.rows[s].labels);

@@ -40,7 +40,8 @@ static vr_status bad(const vr_dataset *d, size_t index, const place *at, const c
     return vr_fail(err, VRWKV_ERR_FORMAT, "'%s', line %u: sample %zu %s", d->path, at->line, index, what);
 }
 
-static vr_status read_images(const vr_dataset *d, size_t index, const place *at, const json_t *image, vr_record *out, vr_error *err) {
+static vr_status read_images(const vr_dataset *d, size_t index, const place *at, const json_t *image, vr_record *out,
+                             vr_error *err) {
     size_t n = json_is_array(image) ? json_array_size(image) : image && !json_is_null(image) ? 1 : 0;
     out->images = vr_alloc(n ? n : 1, sizeof *out->images);
     if (!out->images) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
@@ -52,7 +53,8 @@ static vr_status read_images(const vr_dataset *d, size_t index, const place *at,
     return VRWKV_OK;
 }
 
-static vr_status read_turns(const vr_dataset *d, size_t index, const place *at, const json_t *list, vr_record *out, vr_error *err) {
+static vr_status read_turns(const vr_dataset *d, size_t index, const place *at, const json_t *list, vr_record *out,
+                            vr_error *err) {
     size_t n = json_array_size(list);
     if (!n) return bad(d, index, at, "has no \"conversations\", a list of {\"from\", \"value\"}", err);
     out->turns = vr_alloc(n, sizeof *out->turns);
@@ -72,8 +74,8 @@ static vr_status parse(const vr_dataset *d, size_t index, const place *at, vr_re
     json_t *root = json_loadb((const char *)d->map.data + at->offset, at->bytes, JSON_REJECT_DUPLICATES, &fault);
     *out = (vr_record){.line = at->line, .json = root};
     if (!root)
-        return vr_fail(err, VRWKV_ERR_FORMAT, "'%s', line %u: sample %zu: %s", d->path, at->line + (unsigned)(fault.line > 0 ? fault.line - 1 : 0),
-                       index, fault.text);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "'%s', line %u: sample %zu: %s", d->path,
+                       at->line + (unsigned)(fault.line > 0 ? fault.line - 1 : 0), index, fault.text);
     vr_status status = json_is_object(root) ? VRWKV_OK : bad(d, index, at, "is no JSON object", err);
     if (status == VRWKV_OK) status = read_images(d, index, at, json_object_get(root, "image"), out, err);
     if (status == VRWKV_OK) status = read_turns(d, index, at, json_object_get(root, "conversations"), out, err);
@@ -141,11 +143,13 @@ static vr_status note_sample(reader *r, size_t begin, uint32_t line) {
     vr_record record;
     bool answered = false;
     if (r->at - begin > UINT32_MAX || d->n >= INT32_MAX)
-        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "'%s', line %u: a sample of %zu bytes, number %zu", d->path, line, r->at - begin, d->n);
+        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "'%s', line %u: a sample of %zu bytes, number %zu", d->path, line,
+                       r->at - begin, d->n);
     VR_TRY(vr_grow(&d->places, &d->capacity, d->n + 1, sizeof *d->places, r->err));
     d->places[d->n] = (place){begin, (uint32_t)(r->at - begin), line};
     VR_TRY(parse(d, d->n, &d->places[d->n], &record, r->err));
-    for (size_t i = 0; i < record.n_turns; i++) answered |= strcmp(record.turns[i].from, "gpt") == 0 && record.turns[i].value[0];
+    for (size_t i = 0; i < record.n_turns; i++)
+        answered |= strcmp(record.turns[i].from, "gpt") == 0 && record.turns[i].value[0];
     d->facts.with_image += record.n_images > 0;
     d->facts.without_answer += !answered;
     d->n++;
@@ -153,7 +157,8 @@ static vr_status note_sample(reader *r, size_t begin, uint32_t line) {
     if (r->at - r->forgotten < FORGET) return VRWKV_OK;
     vr_map_forget(&d->map, r->forgotten, r->at - r->forgotten);
     r->forgotten = r->at;
-    if (r->progress && r->progress(r->user, "index", r->at, d->map.size)) return vr_fail(r->err, VRWKV_ERR_CANCELLED, "cancelled");
+    if (r->progress && r->progress(r->user, "index", r->at, d->map.size))
+        return vr_fail(r->err, VRWKV_ERR_CANCELLED, "cancelled");
     return VRWKV_OK;
 }
 
@@ -181,13 +186,15 @@ static vr_status index_list(reader *r) {
         skip_space(r);
         if (r->at < map->size && map->data[r->at] == ']') break;
         if (r->at >= map->size || map->data[r->at] != ',')
-            return vr_fail(r->err, VRWKV_ERR_FORMAT, "'%s', line %u: expected ',' or ']' behind sample %zu", r->d->path, r->line,
-                           r->d->n - 1);
+            return vr_fail(r->err, VRWKV_ERR_FORMAT, "'%s', line %u: expected ',' or ']' behind sample %zu", r->d->path,
+                           r->line, r->d->n - 1);
         r->at++;
     }
     r->at++;
     skip_space(r);
-    return r->at == map->size ? VRWKV_OK : vr_fail(r->err, VRWKV_ERR_FORMAT, "'%s', line %u: something stands behind the list", r->d->path, r->line);
+    return r->at == map->size ? VRWKV_OK
+                              : vr_fail(r->err, VRWKV_ERR_FORMAT, "'%s', line %u: something stands behind the list",
+                                        r->d->path, r->line);
 }
 
 static vr_status read_file(vr_dataset *d, vrwkv_progress_fn progress, void *user, vr_error *err) {
@@ -197,7 +204,8 @@ static vr_status read_file(vr_dataset *d, vrwkv_progress_fn progress, void *user
     skip_space(&r);
     if (r.at == d->map.size) return vr_fail(err, VRWKV_ERR_FORMAT, "'%s' is empty, expected samples", d->path);
     if (d->map.data[r.at] != '[' && d->map.data[r.at] != '{')
-        return vr_fail(err, VRWKV_ERR_FORMAT, "'%s', line %u: found '%c', expected a JSON list of samples, or one object per line", d->path,
+        return vr_fail(err, VRWKV_ERR_FORMAT,
+                       "'%s', line %u: found '%c', expected a JSON list of samples, or one object per line", d->path,
                        r.line, d->map.data[r.at] < 0x7f && d->map.data[r.at] >= ' ' ? d->map.data[r.at] : '?');
     VR_TRY(d->map.data[r.at] == '[' ? index_list(&r) : index_lines(&r));
     vr_map_forget(&d->map, 0, d->map.size);

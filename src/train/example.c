@@ -12,7 +12,8 @@ static int rows_of(const vrwkv_model *model, const vr_picture *picture) {
     return config->rules->rows == VR_ROWS_POOLED || config->rules->rows == VR_ROWS_REGIONS ? rows * picture->regions : rows;
 }
 
-static vr_status load_picture(const vrwkv_model *model, const char *name, const vr_example_options *options, vr_picture *out, vr_error *err) {
+static vr_status load_picture(const vrwkv_model *model, const char *name, const vr_example_options *options,
+                              vr_picture *out, vr_error *err) {
     vr_image image = {0};
     char path[4096];
     int n = name[0] == '/' || !options->image_folder ? snprintf(path, sizeof path, "%s", name)
@@ -24,11 +25,13 @@ static vr_status load_picture(const vrwkv_model *model, const char *name, const 
     return status;
 }
 
-static vr_status load_pictures(vr_example *e, const vr_record *record, const vrwkv_model *model, const vr_example_options *options, vr_error *err) {
+static vr_status load_pictures(vr_example *e, const vr_record *record, const vrwkv_model *model,
+                               const vr_example_options *options, vr_error *err) {
     const vr_version *rules = model->config.rules;
     size_t n = model->config.n_towers ? record->n_images : 0;
     if (n && rules->most_pictures && n > (size_t)rules->most_pictures)
-        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu pictures: version %s takes at most %d", n, rules->name, rules->most_pictures);
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "%zu pictures: version %s takes at most %d", n, rules->name,
+                       rules->most_pictures);
     e->pictures = vr_alloc(n + 1, sizeof *e->pictures);
     e->rows = vr_alloc(n + 1, sizeof *e->rows);
     if (!e->pictures || !e->rows) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
@@ -48,18 +51,22 @@ static vr_status load_pictures(vr_example *e, const vr_record *record, const vrw
     return VRWKV_OK;
 }
 
-static vr_status build_prompt(vr_example *e, const vr_record *record, const vrwkv_model *model, const vr_example_options *options, vr_error *err) {
+static vr_status build_prompt(vr_example *e, const vr_record *record, const vrwkv_model *model,
+                              const vr_example_options *options, vr_error *err) {
     const vr_version *rules = model->config.rules;
-    vr_prompt_options how = {.has_image = record->n_images > 0, .position = options->position, .ctx_len = options->fill_up ? options->ctx_len : 0,
+    vr_prompt_options how = {.has_image = record->n_images > 0, .position = options->position,
+                             .ctx_len = options->fill_up ? options->ctx_len : 0,
                              .dummy = true};
-    if (!model->vocab) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the model has no vocabulary, so it cannot be trained on text");
+    if (!model->vocab)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the model has no vocabulary, so it cannot be trained on text");
     if (rules->row_id) {
         bool cut = rules->cut != VR_CUT_NONE && rules->rows == VR_ROWS_POOLED;
         how.image_id = rules->row_id;
         how.regions = (cut || rules->rows == VR_ROWS_REGIONS) && e->sample.n_pictures ? e->pictures[0].regions : 1;
         how.rows = vr_config_image_rows(&model->config);
     }
-    VR_TRY(vr_prompt_build(&e->prompt, vr_template_find(rules->prompt), model->vocab, record->turns, record->n_turns, &how, err));
+    VR_TRY(vr_prompt_build(&e->prompt, vr_template_find(rules->prompt), model->vocab, record->turns, record->n_turns,
+                           &how, err));
     e->sample.ids = e->prompt.ids;
     e->sample.labels = e->prompt.labels;
     e->sample.n = options->ctx_len && e->prompt.n > options->ctx_len ? options->ctx_len : e->prompt.n;
@@ -74,11 +81,20 @@ static void drop_pictures(vr_example *e, const vrwkv_model *model) {
     for (; e->sample.n_pictures > places; e->sample.n_pictures--) vr_picture_free(&e->pictures[e->sample.n_pictures - 1]);
 }
 
-static vr_status load(vr_example *e, const vr_record *record, const vrwkv_model *model, const vr_example_options *options, vr_error *err) {
+static vr_status load(vr_example *e, const vr_record *record, const vrwkv_model *model,
+                      const vr_example_options *options, vr_error *err) {
     VR_TRY(load_pictures(e, record, model, options, err));
     VR_TRY(build_prompt(e, record, model, options, err));
     drop_pictures(e, model);
     return VRWKV_OK;
+}
+
+vr_status vr_example_of(vr_example *out, const vr_record *record, const vrwkv_model *model,
+                        const vr_example_options *options, vr_error *err) {
+    *out = (vr_example){.index = -1};
+    vr_status status = load(out, record, model, options, err);
+    if (status != VRWKV_OK) vr_example_free(out);
+    return status;
 }
 
 vr_status vr_example_load(vr_example *out, const vr_dataset *dataset, int64_t index, const vrwkv_model *model,
@@ -92,7 +108,8 @@ vr_status vr_example_load(vr_example *out, const vr_dataset *dataset, int64_t in
     vr_record_free(&record);
     if (status == VRWKV_OK) return status;
     vr_example_free(out);
-    return vr_fail(err, status, "'%s', line %lld: sample %lld: %s", vr_dataset_path(dataset), (long long)line, (long long)index, inner.message);
+    return vr_fail(err, status, "'%s', line %lld: sample %lld: %s", vr_dataset_path(dataset), (long long)line,
+                   (long long)index, inner.message);
 }
 
 void vr_example_free(vr_example *e) {

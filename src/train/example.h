@@ -26,5 +26,8 @@ typedef struct vr_example {
 /* Safe in any thread. An error names the sample and its line. */
 vr_status vr_example_load(vr_example *out, const vr_dataset *dataset, int64_t index, const vrwkv_model *model,
                           const vr_example_options *options, vr_error *err);
+/* The same from a record at hand; known features are not asked for. */
+vr_status vr_example_of(vr_example *out, const vr_record *record, const vrwkv_model *model,
+                        const vr_example_options *options, vr_error *err);
 void vr_example_free(vr_example *example);
 #endif

@@ -91,7 +91,8 @@ static rule find_rule(const vr_config *config, const vr_part *part, const vr_row
     bool tower = strcmp(part->name, "vision") == 0;
     const rule *table = tower ? tower_rules : rules;
     for (size_t i = 0; i < (tower ? VR_COUNT(tower_rules) : VR_COUNT(rules)); i++)
-        if ((!table[i].rwkv || strcmp(table[i].rwkv, config->rwkv) == 0) && ends_with(row->key, table[i].key)) return table[i];
+        if ((!table[i].rwkv || strcmp(table[i].rwkv, config->rwkv) == 0) && ends_with(row->key, table[i].key))
+            return table[i];
     if (row->kind == VR_VEC) return (rule){.kind = CONSTANT, .a = ends_with(row->key, "bias") ? 0 : 1}; /* norms; biases */
     return (rule){.kind = FAN_IN, .a = 1};
 }
@@ -108,7 +109,8 @@ void vr_init_row(float *out, const vr_config *config, const vr_part *part, const
     rule r = find_rule(config, part, row);
     vr_shape_count(ndim, shape, &count);
     int64_t width = row->transform == VR_TRANSPOSED ? shape[ndim - 1] : ndim && shape[0] ? count / shape[0] : 1;
-    double n = (double)count, q0 = part->repeat > 1 ? (double)layer / (part->repeat - 1) : 0, q1 = 1 - (double)layer / part->repeat;
+    double n = (double)count, q0 = part->repeat > 1 ? (double)layer / (part->repeat - 1) : 0,
+           q1 = 1 - (double)layer / part->repeat;
     for (int64_t k = 0; k < count; k++) {
         double i = (double)k, value = r.a, last = count > 1 ? n - 1 : 1;
         switch (r.kind) {
@@ -151,8 +153,11 @@ static vr_status fill(vrwkv_model *model, uint64_t seed, vr_error *err) {
     return VRWKV_OK;
 }
 
-vr_status vr_init_model(const char *json, uint64_t seed, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err) {
-    VR_TRY(vr_model_random(json, VR_F32, VR_F32, options, out, err));
+vr_status vr_init_model(const char *json, uint64_t seed, const vrwkv_model_options *options, vrwkv_model **out,
+                        vr_error *err) {
+    vrwkv_model_options exact = options ? *options : (vrwkv_model_options){0};
+    exact.exact = 1; /* as training wants it */
+    VR_TRY(vr_model_random(json, VR_F32, VR_F32, &exact, out, err));
     vr_status status = fill(*out, seed, err);
     if (status == VRWKV_OK) return status;
     vrwkv_model_close(*out);

@@ -38,7 +38,8 @@ static void load_batch(vr_loader *l, int64_t number, slot *s) {
     for (int64_t i = 0; i < l->batch && s->status == VRWKV_OK; i++) {
         int64_t index;
         s->status = vr_sampler_at(l->sampler, l->first + number * l->batch + i, &index, &s->err);
-        if (s->status == VRWKV_OK) s->status = vr_example_load(&s->examples[i], l->dataset, index, l->model, l->options, &s->err);
+        if (s->status == VRWKV_OK)
+            s->status = vr_example_load(&s->examples[i], l->dataset, index, l->model, l->options, &s->err);
     }
 }
 
@@ -65,14 +66,16 @@ vr_status vr_loader_open(vr_loader **out, const vr_dataset *dataset, const vrwkv
     sigset_t all, before;
     *out = NULL;
     if (!l) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    *l = (vr_loader){.dataset = dataset, .model = model, .sampler = sampler, .options = options, .first = first, .batch = batch,
+    *l = (vr_loader){.dataset = dataset, .model = model, .sampler = sampler, .options = options, .first = first,
+                     .batch = batch,
                      .n_batches = n_batches};
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->changed, NULL);
     vr_status status = VRWKV_OK;
     for (int i = 0; i < SLOTS && status == VRWKV_OK; i++) {
         l->slots[i].examples = vr_alloc((size_t)batch, sizeof *l->slots[i].examples);
-        if (!l->slots[i].examples) status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a batch of %lld", (long long)batch);
+        if (!l->slots[i].examples)
+            status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a batch of %lld", (long long)batch);
     }
     sigfillset(&all); /* signals are the program's business */
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -110,7 +113,8 @@ vr_status vr_loader_next(vr_loader *l, vr_example **examples, vr_error *err) {
     pthread_cond_broadcast(&l->changed);
     while (l->loaded < l->taken && l->taken <= l->n_batches) pthread_cond_wait(&l->changed, &l->mutex);
     pthread_mutex_unlock(&l->mutex);
-    if (l->taken > l->n_batches) return vr_fail(err, VRWKV_ERR_ARGUMENT, "there are no batches after number %lld", (long long)l->n_batches);
+    if (l->taken > l->n_batches)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "there are no batches after number %lld", (long long)l->n_batches);
     const slot *s = &l->slots[(l->taken - 1) % SLOTS];
     if (s->status != VRWKV_OK) return vr_fail(err, s->status, "%s", s->err.message);
     *examples = s->examples;

@@ -50,6 +50,7 @@ vr_status vr_train_log_open(vr_train_log *log, const char *folder, int64_t step,
     *log = (vr_train_log){0};
     vr_status status = open_file(&log->lines, folder, "log.jsonl", step, err);
     if (status == VRWKV_OK) status = open_file(&log->table, folder, "curves.csv", step, err);
+    if (status == VRWKV_OK) status = open_file(&log->answers, folder, "answers.jsonl", step, err);
     if (status == VRWKV_OK && step == 0) fprintf(log->table, "step,loss,grad_norm,lr,samples_per_s,seconds,eval_loss\n");
     if (status != VRWKV_OK) vr_train_log_close(log);
     return status;
@@ -58,25 +59,40 @@ vr_status vr_train_log_open(vr_train_log *log, const char *folder, int64_t step,
 void vr_train_log_close(vr_train_log *log) {
     if (log->lines) fclose(log->lines);
     if (log->table) fclose(log->table);
+    if (log->answers) fclose(log->answers);
     *log = (vr_train_log){0};
 }
 
 static vr_status flush(vr_train_log *log, vr_error *err) {
-    if (fflush(log->lines) == 0 && fflush(log->table) == 0) return VRWKV_OK;
-    return vr_fail_io(err, "write", "log.jsonl and curves.csv");
+    if (fflush(log->lines) == 0 && fflush(log->table) == 0 && fflush(log->answers) == 0) return VRWKV_OK;
+    return vr_fail_io(err, "write", "log.jsonl, curves.csv and answers.jsonl");
 }
 
 vr_status vr_train_log_put(vr_train_log *log, const vr_train_log_step *e, vr_error *err) {
-    fprintf(log->lines, "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"lr\": %.17g, \"weight_decay\": %.17g, \"samples_per_s\": %.4g, "
-                        "\"seconds\": %.3f}\n",
+    fprintf(log->lines,
+            "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"lr\": %.17g, \"weight_decay\": %.17g, "
+            "\"samples_per_s\": %.4g, \"seconds\": %.3f}\n",
             (long long)e->step, e->loss, e->grad_norm, e->lr, e->weight_decay, e->samples_per_s, e->seconds);
-    fprintf(log->table, "%lld,%.9g,%.9g,%.9g,%.4g,%.3f,\n", (long long)e->step, e->loss, e->grad_norm, e->lr, e->samples_per_s, e->seconds);
+    fprintf(log->table, "%lld,%.9g,%.9g,%.9g,%.4g,%.3f,\n", (long long)e->step, e->loss, e->grad_norm, e->lr,
+            e->samples_per_s, e->seconds);
     return flush(log, err);
 }
 
 vr_status vr_train_log_eval(vr_train_log *log, int64_t step, double loss, vr_error *err) {
     fprintf(log->lines, "{\"step\": %lld, \"eval_loss\": %.9g}\n", (long long)step, loss);
     fprintf(log->table, "%lld,,,,,,%.9g\n", (long long)step, loss);
+    return flush(log, err);
+}
+
+vr_status vr_train_log_answer(vr_train_log *log, int64_t step, const char *question, const char *expected,
+                              const char *answer, vr_error *err) {
+    json_t *root = json_pack("{s:I, s:s, s:s, s:s}", "step", (json_int_t)step, "question", question, "expected",
+                             expected, "answer", answer);
+    char *line = root ? json_dumps(root, 0) : NULL;
+    json_decref(root);
+    if (!line) return vr_fail(err, VRWKV_ERR_FORMAT, "an answer is no valid UTF-8");
+    fprintf(log->answers, "%s\n", line);
+    free(line);
     return flush(log, err);
 }
 
@@ -133,19 +149,23 @@ static void draw(FILE *out, const curve *c, double last, double low, double high
     size_t every = c->n / MOST_POINTS + 1;
     fprintf(out, "<polyline fill=\"none\" %s points=\"", style);
     for (size_t i = 0; i < c->n; i += every)
-        fprintf(out, "%.1f,%.1f ", LEFT + c->x[i] / last * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - (c->y[i] - low) / (high - low) * (HEIGHT - TOP - BOTTOM));
+        fprintf(out, "%.1f,%.1f ", LEFT + c->x[i] / last * (WIDTH - LEFT - RIGHT),
+                HEIGHT - BOTTOM - (c->y[i] - low) / (high - low) * (HEIGHT - TOP - BOTTOM));
     fprintf(out, "\"/>\n");
 }
 
 static void draw_axes(FILE *out, double last, double low, double high, double lr) {
     enum { TICKS = 5 };
-    fprintf(out, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"none\" stroke=\"#888\"/>\n", LEFT, TOP, WIDTH - LEFT - RIGHT,
-            HEIGHT - TOP - BOTTOM);
+    fprintf(out, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"none\" stroke=\"#888\"/>\n", LEFT, TOP,
+            WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     for (int i = 0; i <= TICKS; i++) {
-        double share = (double)i / TICKS, y = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), x = LEFT + share * (WIDTH - LEFT - RIGHT);
-        fprintf(out, "<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%.3g</text>\n", LEFT - 6, y + 4, low + share * (high - low));
+        double share = (double)i / TICKS, y = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM),
+               x = LEFT + share * (WIDTH - LEFT - RIGHT);
+        fprintf(out, "<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%.3g</text>\n", LEFT - 6, y + 4,
+                low + share * (high - low));
         fprintf(out, "<text x=\"%d\" y=\"%.0f\" fill=\"#2a7\">%.2g</text>\n", WIDTH - RIGHT + 6, y + 4, share * lr);
-        fprintf(out, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n", x, HEIGHT - BOTTOM + 18, share * last);
+        fprintf(out, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n", x, HEIGHT - BOTTOM + 18,
+                share * last);
     }
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">step</text>\n", WIDTH / 2, HEIGHT - 10);
     fprintf(out, "<text x=\"%d\" y=\"20\">loss (thin), its running mean over %d steps (blue), evaluation (red), "
@@ -164,8 +184,8 @@ static vr_status write_svg(const char *path, const curves *all, vr_error *err) {
     if (!(last > 0)) last = 1;
     VR_TRY(vr_writer_open(&writer, path, err));
     FILE *out = writer.file;
-    fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"12\">\n"
-                 "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n", WIDTH, HEIGHT);
+    fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" "
+                 "font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n", WIDTH, HEIGHT);
     draw_axes(out, last, low, high, lr);
     draw(out, &all->lr, last, 0, lr, "stroke=\"#2a7\" stroke-width=\"1\"");
     draw(out, &all->loss, last, low, high, "stroke=\"#bbb\" stroke-width=\"0.7\"");

@@ -58,10 +58,12 @@ static void step_chunk(void *data, int64_t chunk, int thread) {
     }
 }
 
-vr_status vr_adam_step(vr_adam *adam, const vr_weight_set *set, const vr_rates *rates, vr_pool *pool, double *norm, vr_error *err) {
+vr_status vr_adam_step(vr_adam *adam, const vr_weight_set *set, const vr_rates *rates, vr_pool *pool, double *norm,
+                       vr_error *err) {
     VR_TRY(norm_of(set, pool, norm, err));
     if (!isfinite(*norm))
-        return vr_fail(err, VRWKV_ERR_FORMAT, "the gradients' norm is %g after %lld steps: the training has diverged", *norm, (long long)adam->steps);
+        return vr_fail(err, VRWKV_ERR_FORMAT, "the gradients' norm is %g after %lld steps: the training has diverged",
+                       *norm, (long long)adam->steps);
     adam->steps++;
     double scale = adam->clip > 0 ? adam->clip / (*norm + 1e-6) : 1;
     step_job job = {.scale = scale < 1 ? (float)scale : 1.0f, .beta1 = (float)adam->beta1, .beta2 = (float)adam->beta2,

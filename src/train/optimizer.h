@@ -23,5 +23,6 @@ typedef struct vr_rates { double lr[VR_GROUPS], decay[VR_GROUPS]; } vr_rates;
 
 /* One step; the gradients are zero afterwards. *norm: theirs, before clipping. A norm that is no number, or
  * infinite, is an error and changes nothing. */
-vr_status vr_adam_step(vr_adam *adam, const vr_weight_set *set, const vr_rates *rates, vr_pool *pool, double *norm, vr_error *err);
+vr_status vr_adam_step(vr_adam *adam, const vr_weight_set *set, const vr_rates *rates, vr_pool *pool, double *norm,
+                       vr_error *err);
 #endif

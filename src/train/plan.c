@@ -8,15 +8,18 @@ vr_plan vr_plan_default(const vr_config *config, int freeze_layers) {
 }
 
 static const struct { const char *name; size_t offset; } parts[] = {
-    {"proj", offsetof(vr_plan, proj)}, {"rwkv", offsetof(vr_plan, rwkv)}, {"emb", offsetof(vr_plan, emb)}, {"vit", offsetof(vr_plan, vit)}};
+    {"proj", offsetof(vr_plan, proj)}, {"rwkv", offsetof(vr_plan, rwkv)}, {"emb", offsetof(vr_plan, emb)},
+    {"vit", offsetof(vr_plan, vit)}, {"state", offsetof(vr_plan, state)}, {"lora", offsetof(vr_plan, lora)},
+};
 
 vr_status vr_plan_parse(vr_plan *plan, const char *list, vr_error *err) {
-    plan->proj = plan->rwkv = plan->emb = plan->vit = false;
+    plan->proj = plan->rwkv = plan->emb = plan->vit = plan->state = plan->lora = false;
     while (*list) {
         size_t n = strcspn(list, ","), i = 0;
         while (i < VR_COUNT(parts) && (strlen(parts[i].name) != n || strncmp(parts[i].name, list, n) != 0)) i++;
         if (i == VR_COUNT(parts))
-            return vr_fail(err, VRWKV_ERR_ARGUMENT, "there is no part '%.*s' to train: proj, rwkv, emb, vit", (int)n, list);
+            return vr_fail(err, VRWKV_ERR_ARGUMENT,
+                           "there is no part '%.*s' to train: proj, rwkv, emb, vit, state, lora", (int)n, list);
         *(bool *)(void *)((char *)plan + parts[i].offset) = true;
         list += list[n] ? n + 1 : n;
     }

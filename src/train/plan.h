@@ -4,6 +4,8 @@
  *     rwkv   the language model's blocks, last norm and head
  *     emb    its embedding table
  *     vit    the towers
+ *     state  the initial state of every layer, in place of or beside weights
+ *     lora   low-rank adapters of the blocks' matrices, which stay as they are
  *
  * With all blocks frozen the rest of the language model is frozen too (stage 1); with some of them, their
  * layers and the embedding are (freeze_rwkv of the original). */
@@ -12,7 +14,7 @@
 #include "train/weights.h"
 
 typedef struct vr_plan {
-    bool proj, rwkv, emb, vit;
+    bool proj, rwkv, emb, vit, state, lora;
     int freeze_layers, n_layer;
 } vr_plan;
 

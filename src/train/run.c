@@ -1,6 +1,7 @@
 #include "train/run.h"
 #include "base/io.h"
 #include "base/memory.h"
+#include "train/reply.h"
 #include "train/checkpoint.h"
 #include "train/init.h"
 #include "train/loader.h"
@@ -94,13 +95,15 @@ static vr_status check_word(const char *name, const char *found, const char *con
 /* Before the model is open. */
 static vr_status fill_settings(run *r) {
     vr_train_settings *s = &r->set;
-    static const char *const manners[] = {"friendly", "original", NULL}, *const pulls[] = {"all", "0", NULL}, *const vocabs[] = {"auto", "model", NULL},
-                            *const switches[] = {"on", "off", "auto", NULL};
+    static const char *const manners[] = {"friendly", "original", NULL}, *const pulls[] = {"all", "0", NULL},
+                             *const vocabs[] = {"auto", "model", NULL}, *const switches[] = {"on", "off", "auto", NULL},
+                             *const outputs[] = {"separate", "merged", NULL};
     if (!s->model || !s->data || !s->out)
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "a training needs --%s", !s->model ? "model" : !s->data ? "data" : "out");
     VR_TRY(check_word("manner", s->manner, manners, r->err));
     VR_TRY(check_word("l2wrap", s->l2wrap, pulls, r->err));
     VR_TRY(check_word("vocab", s->vocab, vocabs, r->err));
+    VR_TRY(check_word("output", s->output, outputs, r->err));
     VR_TRY(check_word("recompute", s->recompute, switches, r->err));
     if (!vr_is_said(s->lr)) s->lr = s->stage == 1 ? 1e-3 : s->stage == 2 ? 2e-5 : 6e-4;
     if (!vr_is_said(s->lr_final)) s->lr_final = s->stage == 2 ? s->lr : fmin(s->lr, 1e-5);
@@ -124,20 +127,27 @@ static vr_status complete_settings(run *r) {
     say(&s->ctx_len, config->ctx_len);
     VR_TRY(say_text(&s->image_position, config->image_position, r->err));
     if (!vr_position_parse(s->image_position, &position))
-        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "--image-position takes first, last or middle, found \"%s\"", s->image_position);
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "--image-position takes first, last or middle, found \"%s\"",
+                       s->image_position);
     int64_t size = vr_dataset_size(r->data), per_pass = (size + s->batch - 1) / s->batch;
     say(&s->epoch_steps, per_pass);
     int64_t batches = s->epochs * s->epoch_steps;
     r->steps = s->steps != VR_UNSAID_INT ? s->steps : (batches + s->accumulate - 1) / s->accumulate;
-    if (r->steps < 1) return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "%lld epochs of %lld batches make no step", (long long)s->epochs, (long long)s->epoch_steps);
+    if (r->steps < 1)
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "%lld epochs of %lld batches make no step", (long long)s->epochs,
+                       (long long)s->epoch_steps);
     bool by_steps = s->steps != VR_UNSAID_INT; /* the cosine then ends with the last of them */
-    r->schedule = (vr_schedule){.lr_init = s->lr, .lr_final = s->lr_final, .decay_init = s->weight_decay, .decay_final = s->weight_decay_final,
-                                .warmup = s->warmup, .epoch_begin = s->epoch_begin, .epoch_count = by_steps ? 1 : s->epochs,
-                                .epoch_steps = by_steps ? s->steps * s->accumulate : s->epoch_steps, .accumulate = s->accumulate,
+    r->schedule = (vr_schedule){.lr_init = s->lr, .lr_final = s->lr_final, .decay_init = s->weight_decay,
+                                .decay_final = s->weight_decay_final, .warmup = s->warmup, .epoch_begin = s->epoch_begin,
+                                .epoch_count = by_steps ? 1 : s->epochs,
+                                .epoch_steps = by_steps ? s->steps * s->accumulate : s->epoch_steps,
+                                .accumulate = s->accumulate,
                                 .original = r->original};
     if (by_steps) r->schedule.epoch_begin = 0;
-    r->adam = (vr_adam){.beta1 = s->beta1, .beta2 = s->beta2, .eps = s->adam_eps, .clip = s->grad_clip, .all_decay = config->rules->all_decay};
-    r->examples = (vr_example_options){.image_folder = s->images, .position = position, .ctx_len = (size_t)s->ctx_len, .fill_up = r->original,
+    r->adam = (vr_adam){.beta1 = s->beta1, .beta2 = s->beta2, .eps = s->adam_eps, .clip = s->grad_clip,
+                        .all_decay = config->rules->all_decay};
+    r->examples = (vr_example_options){.image_folder = s->images, .position = position, .ctx_len = (size_t)s->ctx_len,
+                                       .fill_up = r->original,
                                        .manner = r->original ? VRWKV_ORIGINAL : VRWKV_FRIENDLY};
     return VRWKV_OK;
 }
@@ -150,7 +160,8 @@ static vr_status model_settings(const run *r, vr_settings **out) {
     if (r->set.config) VR_TRY(vr_settings_file(out, r->set.config, r->err));
     for (size_t i = 0; i < VR_COUNT(texts); i++)
         if (texts[i].value) VR_TRY(vr_settings_put(out, texts[i].key, texts[i].value, r->err));
-    const struct { const char *key; int64_t value; } numbers[] = {{"grid_size", r->set.grid_size}, {"ctx_len", r->set.ctx_len}};
+    const struct { const char *key; int64_t value; } numbers[] = {{"grid_size", r->set.grid_size},
+                                                                  {"ctx_len", r->set.ctx_len}};
     for (size_t i = 0; i < VR_COUNT(numbers); i++) {
         if (numbers[i].value == VR_UNSAID_INT) continue;
         snprintf(number, sizeof number, "%lld", (long long)numbers[i].value);
@@ -165,7 +176,9 @@ static vr_status open_fresh(run *r, const vrwkv_model_options *options, const vr
     VR_TRY(vr_settings_file(&description, r->set.model, r->err));
     vr_status status = VRWKV_OK;
     if (small->vocab) {
-        const struct { const char *key; int value; } numbers[] = {{"vocab_size", small->n}, {"stop_token", small->stop}, {"pad_token", small->pad}};
+        const struct { const char *key; int value; } numbers[] = {{"vocab_size", small->n},
+                                                                  {"stop_token", small->stop},
+                                                                  {"pad_token", small->pad}};
         for (size_t i = 0; i < VR_COUNT(numbers) && status == VRWKV_OK; i++) {
             char text[32];
             snprintf(text, sizeof text, "%d", numbers[i].value);
@@ -182,7 +195,7 @@ static vr_status open_fresh(run *r, const vrwkv_model_options *options, const vr
 }
 
 static vr_status open_model(run *r, const vr_settings *settings) {
-    vrwkv_model_options options = {.threads = (int)r->set.threads, .mmproj = r->set.mmproj, .log = r->hooks->log,
+    vrwkv_model_options options = {.threads = (int)r->set.threads, .mmproj = r->set.mmproj, .exact = 1, .log = r->hooks->log,
                                    .progress = r->hooks->progress, .user = r->hooks->user};
     vr_small_vocab small = {0};
     const vr_vocab *world;
@@ -212,28 +225,35 @@ static vr_status open_data(run *r) {
     VR_TRY(vr_dataset_open(&r->data, r->set.data, r->hooks->progress, r->hooks->user, r->err));
     vr_dataset_facts facts = vr_dataset_tell(r->data);
     note(r, "%lld samples, %lld with a picture", (long long)vr_dataset_size(r->data), (long long)facts.with_image);
-    if (facts.without_answer) note(r, "%lld samples have no answer: they train nothing", (long long)facts.without_answer);
-    if (r->set.eval_data) VR_TRY(vr_dataset_open(&r->eval_data, r->set.eval_data, r->hooks->progress, r->hooks->user, r->err));
+    if (facts.without_answer)
+        note(r, "samples without an answer, which train nothing: %lld", (long long)facts.without_answer);
+    if (r->set.eval_data)
+        VR_TRY(vr_dataset_open(&r->eval_data, r->set.eval_data, r->hooks->progress, r->hooks->user, r->err));
     return VRWKV_OK;
 }
 
 static vr_status open_trainer(run *r) {
     vr_plan plan = vr_plan_default(vr_model_config(r->model), (int)r->set.freeze_layers);
     if (r->set.train) VR_TRY(vr_plan_parse(&plan, r->set.train, r->err));
-    VR_TRY(vr_trainer_open(&r->trainer, r->model, vr_plan_wants, &plan, (uint64_t)r->set.max_memory << 30, r->err));
+    const vr_weight_choice choice = {.wanted = vr_plan_wants, .user = &plan, .state = plan.state,
+                                     .lora_rank = plan.lora ? (int)r->set.lora_rank : 0,
+                                     .first_layer = (int)r->set.freeze_layers, .seed = (uint64_t)r->set.seed};
+    VR_TRY(vr_trainer_open(&r->trainer, r->model, &choice, (uint64_t)r->set.max_memory << 30, r->err));
     r->trainer_open = true;
     r->trainer.cancel = r->hooks->cancel;
     r->trainer.labelled_only = strcmp(r->set.l2wrap, "0") == 0;
     r->trainer.l2wrap = r->trainer.labelled_only ? 0 : L2WRAP;
     r->recompute = strcmp(r->set.recompute, "on") == 0;
-    note(r, "%lld numbers are trained, of %llu", (long long)r->trainer.weights.count, (unsigned long long)r->model->info.parameters);
+    note(r, "%lld numbers are trained, of %llu", (long long)r->trainer.weights.count,
+         (unsigned long long)r->model->info.parameters);
     int64_t size = vr_dataset_size(r->data), batch = r->set.batch;
-    vr_order order = !r->original ? VR_ORDER_FAIR : r->model->config.rules->row_id && strcmp(r->model->config.rules->name, "v7.00") != 0
-                                                        ? VR_ORDER_SHUFFLED : VR_ORDER_ORIGINAL;
+    bool shuffled = r->model->config.rules->row_id && strcmp(r->model->config.rules->name, "v7.00") != 0;
+    vr_order order = !r->original ? VR_ORDER_FAIR : shuffled ? VR_ORDER_SHUFFLED : VR_ORDER_ORIGINAL;
     VR_TRY(vr_sampler_open(&r->sampler, order, size, (uint64_t)r->set.seed, r->err));
     r->samples = vr_alloc((size_t)batch, sizeof *r->samples);
     r->features = vr_alloc((size_t)size, sizeof *r->features);
-    if (!r->samples || !r->features) return vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory for %lld samples", (long long)size);
+    if (!r->samples || !r->features)
+        return vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory for %lld samples", (long long)size);
     bool whole = r->model->config.rules->cut == VR_CUT_NONE;
     if (whole && !r->trainer.trains_towers && r->set.feature_cache) r->examples.known = r->features;
     return VRWKV_OK;
@@ -285,8 +305,9 @@ static vr_status run_batch(run *r, vr_example *examples, int64_t n, float seed, 
     if (status == VRWKV_OK) {
         bool large = strcmp(r->set.recompute, "auto") == 0 && activation_bytes(r, &batch) > RECOMPUTE_FROM;
         r->trainer.tape.checkpoints = r->recompute || large;
-        status = seed != 0.0f ? vr_trainer_pass(&r->trainer, &batch, r->images, (int)n_images, seed, NULL, NULL, loss, r->err)
-                              : vr_trainer_loss(&r->trainer, &batch, r->images, (int)n_images, loss, r->err);
+        status = seed != 0.0f
+                     ? vr_trainer_pass(&r->trainer, &batch, r->images, (int)n_images, seed, NULL, NULL, loss, r->err)
+                     : vr_trainer_loss(&r->trainer, &batch, r->images, (int)n_images, loss, r->err);
         vr_batch_free(&batch);
     }
     for (size_t i = 0; i < n_own; i++) free(r->own_features[i]);
@@ -305,7 +326,8 @@ static vr_status evaluate(run *r, double *mean) {
     options.known = NULL; /* those of the other data */
     for (int64_t i = 0; i < n && status == VRWKV_OK; i += batch) {
         int64_t count = n - i < batch ? n - i : batch, k = 0;
-        for (; k < count && status == VRWKV_OK; k++) status = vr_example_load(&examples[k], r->eval_data, i + k, r->model, &options, r->err);
+        for (; k < count && status == VRWKV_OK; k++)
+            status = vr_example_load(&examples[k], r->eval_data, i + k, r->model, &options, r->err);
         if (status == VRWKV_OK) status = run_batch(r, examples, count, 0, false, &loss);
         if (status == VRWKV_OK) sum += loss * (double)count;
         while (k-- > 0) vr_example_free(&examples[k]);
@@ -326,19 +348,22 @@ static uint64_t memory_of_process(void) {
 }
 
 static vr_status save(run *r, bool is_best) {
-    VR_TRY(vr_checkpoint_save(r->set.out, r->model, &r->trainer.weights, &r->adam, &r->mark, r->set.keep, is_best, r->err));
+    const vr_checkpoint_place place = {.folder = r->set.out, .keep = r->set.keep, .base = r->set.model,
+                                       .merged = r->set.output && strcmp(r->set.output, "merged") == 0};
+    VR_TRY(vr_checkpoint_save(&place, &r->trainer.weights, &r->adam, &r->mark, is_best, r->err));
     r->saved = true;
     return VRWKV_OK;
 }
 
 static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rates, double seconds) {
     double rate = (double)(r->set.batch * r->set.accumulate) / seconds, all = now() - r->began;
-    vr_train_log_step entry = {.step = r->mark.step, .loss = loss, .grad_norm = norm, .lr = rates->lr[0], .weight_decay = rates->decay[1],
-                               .samples_per_s = rate, .seconds = all};
+    vr_train_log_step entry = {.step = r->mark.step, .loss = loss, .grad_norm = norm, .lr = rates->lr[0],
+                               .weight_decay = rates->decay[1], .samples_per_s = rate, .seconds = all};
     VR_TRY(vr_train_log_put(&r->log, &entry, r->err));
     int64_t done = r->mark.step + 1, here = done - r->began_step;
-    vr_train_report report = {.step = done, .steps = r->steps, .loss = loss, .lr = rates->lr[0], .grad_norm = norm, .samples_per_s = rate,
-                              .seconds_left = all / (double)here * (double)(r->steps - done), .memory_bytes = memory_of_process()};
+    vr_train_report report = {.step = done, .steps = r->steps, .loss = loss, .lr = rates->lr[0], .grad_norm = norm,
+                              .samples_per_s = rate, .seconds_left = all / (double)here * (double)(r->steps - done),
+                              .memory_bytes = memory_of_process()};
     if (r->hooks->report) r->hooks->report(r->hooks->user, &report);
     return VRWKV_OK;
 }
@@ -360,6 +385,22 @@ static vr_status one_step(run *r) {
     return VRWKV_OK;
 }
 
+static vr_status answer_some(run *r) {
+    int64_t n = vr_dataset_size(r->eval_data);
+    for (int64_t i = 0; i < n && i < r->set.eval_answers; i++) {
+        vr_reply answer;
+        VR_TRY(vr_reply_make(&answer, r->eval_data, i, r->model, &r->examples, r->err));
+        vr_status status = VRWKV_OK;
+        if (answer.answer) {
+            note(r, "  answered \"%.200s\", expected \"%.200s\"", answer.answer, answer.expected);
+            status = vr_train_log_answer(&r->log, r->mark.step - 1, answer.question, answer.expected, answer.answer, r->err);
+        }
+        vr_reply_free(&answer);
+        VR_TRY(status);
+    }
+    return VRWKV_OK;
+}
+
 /* Evaluates where it is time; *better: than ever before. */
 static vr_status maybe_evaluate(run *r, bool *better) {
     double loss;
@@ -371,7 +412,7 @@ static vr_status maybe_evaluate(run *r, bool *better) {
     note(r, "step %lld: evaluation loss %.4f%s", (long long)r->mark.step, loss, *better ? ", the best" : "");
     r->mark.without_better = *better ? 0 : r->mark.without_better + 1;
     if (*better) r->mark.best_loss = loss, r->mark.best_step = r->mark.step;
-    return VRWKV_OK;
+    return answer_some(r);
 }
 
 static bool is_cancelled(const run *r) { return r->hooks->cancel && __atomic_load_n(r->hooks->cancel, __ATOMIC_RELAXED); }
@@ -398,8 +439,11 @@ static vr_status stop(run *r, vr_status status) {
     r->err = &second;
     bool saved = r->saved || save(r, false) == VRWKV_OK;
     r->err = err;
-    if (saved) return vr_fail(err, status, "%.800s; step %lld is saved in '%.160s'", first.message, (long long)r->mark.step, r->set.out);
-    return vr_fail(err, status, "%.500s; and step %lld could not be saved: %.400s", first.message, (long long)r->mark.step, second.message);
+    if (saved)
+        return vr_fail(err, status, "%.800s; step %lld is saved in '%.160s'", first.message, (long long)r->mark.step,
+                       r->set.out);
+    return vr_fail(err, status, "%.500s; and step %lld could not be saved: %.400s", first.message,
+                   (long long)r->mark.step, second.message);
 }
 
 /* ---- beginning and end ---- */
@@ -454,7 +498,8 @@ static vr_status prepare_folder(run *r) {
     char **paths[] = {&s->model, &s->mmproj, &s->config, &s->data, &s->images, &s->eval_data};
     if (mkdir(s->out, 0777) != 0 && errno != EEXIST) return vr_fail_io(r->err, "make the folder", s->out);
     if (vr_checkpoint_exists(s->out))
-        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "'%s' holds a training already: go on with it (--resume), or name another folder", s->out);
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT,
+                       "'%s' holds a training already: go on with it (--resume), or name another folder", s->out);
     for (size_t i = 0; i < VR_COUNT(paths); i++) VR_TRY(make_absolute(paths[i], r->err));
     return VRWKV_OK;
 }

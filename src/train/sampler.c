@@ -68,7 +68,8 @@ static uint32_t draw_below(twister *t, uint32_t most) {
 vr_status vr_shuffled_pass(int32_t *order, int64_t n, int64_t pass, vr_error *err) {
     twister t;
     if (n < 0 || n > INT32_MAX || pass < 0)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "pass %lld over %lld samples, expected up to %d of them", (long long)pass, (long long)n, INT32_MAX);
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "pass %lld over %lld samples, expected up to %d of them",
+                       (long long)pass, (long long)n, INT32_MAX);
     seed(&t, SEED);
     for (int64_t p = 0; p <= pass; p++) {
         for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
@@ -90,7 +91,8 @@ vr_status vr_sampler_open(vr_sampler *s, vr_order order, int64_t size, uint64_t 
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "%lld samples, expected 1 to %d", (long long)size, INT32_MAX);
     if (order == VR_ORDER_ORIGINAL || s->prime == 0) return VRWKV_OK;
     s->shuffled = vr_alloc((size_t)size, sizeof *s->shuffled);
-    return s->shuffled ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for the order of %lld samples", (long long)size);
+    return s->shuffled ? VRWKV_OK
+                       : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for the order of %lld samples", (long long)size);
 }
 
 void vr_sampler_close(vr_sampler *s) {

@@ -12,30 +12,39 @@
 #define AT(field) offsetof(vr_train_settings, field)
 #define TEXT(name, field, value, help) {name, NULL, VR_SET_TEXT, AT(field), 0, 0, 0, value, help}
 #define HEADING(text) {NULL, NULL, VR_SET_HEADING, 0, 0, 0, 0, NULL, text}
-#define INT(name, alias, field, otherwise, min, max, help) {name, alias, VR_SET_INT, AT(field), otherwise, min, max, "N", help}
-#define NUMBER(name, alias, field, otherwise, min, max, help) {name, alias, VR_SET_NUMBER, AT(field), otherwise, min, max, "X", help}
+#define INT(name, alias, field, otherwise, min, max, help)                                                             \
+    { name, alias, VR_SET_INT, AT(field), otherwise, min, max, "N", help }
+#define NUMBER(name, alias, field, otherwise, min, max, help)                                                          \
+    { name, alias, VR_SET_NUMBER, AT(field), otherwise, min, max, "X", help }
 
 static const vr_train_field fields[] = {
     HEADING("What is trained, on what"),
-    TEXT("model", model, "FILE", "what to begin with: any file that convert reads, or a description (.json) of a fresh model"),
+    TEXT("model", model, "FILE",
+         "what to begin with: any file that convert reads, or a description (.json) of a fresh model"),
     TEXT("mmproj", mmproj, "FILE", "its vision half, where that is a file of its own"),
     TEXT("config", config, "FILE", "settings by case.json's names, for what shapes cannot tell"),
     TEXT("data", data, "FILE", "conversations in LLaVA's format, JSON or JSONL"),
     TEXT("images", images, "DIR", "the folder of their pictures"),
     TEXT("out", out, "DIR", "folder of checkpoints and logs"),
-    INT("stage", NULL, stage, 0, 0, 2, "1: the projector alone, 2: projector and language model, with the published rates"),
-    TEXT("train", train, "PARTS", "what is trained: some of proj,rwkv,emb,vit (default: by stage)"),
-    INT("freeze-layers", "freeze-rwkv", freeze_layers, VR_UNSAID, 0, 1e6, "the first N blocks stay as they are; all of them: the whole language model"),
+    INT("stage", NULL, stage, 0, 0, 2,
+        "1: the projector alone, 2: projector and language model, with the published rates"),
+    TEXT("train", train, "PARTS", "what is trained: some of proj,rwkv,emb,vit,state,lora (default: by stage)"),
+    INT("lora-rank", NULL, lora_rank, 16, 1, 4096, "of the adapters that lora trains"),
+    INT("freeze-layers", "freeze-rwkv", freeze_layers, VR_UNSAID, 0, 1e6,
+        "the first N blocks stay as they are; all of them: the whole language model"),
     HEADING("How long"),
     INT("epochs", "epoch-count", epochs, 1, 0, 1e9, "passes over the data (or over --epoch-steps batches)"),
     INT("steps", NULL, steps, VR_UNSAID, 1, 1e12, "steps of the optimizer, in place of epochs"),
     INT("batch", "micro-bsz", batch, 4, 1, 65536, "samples of a batch"),
     INT("accumulate", NULL, accumulate, 1, 1, 65536, "batches of a step"),
-    INT("epoch-steps", NULL, epoch_steps, VR_UNSAID, 1, 1e12, "batches of an epoch (default: as many as the data fills)"),
+    INT("epoch-steps", NULL, epoch_steps, VR_UNSAID, 1, 1e12,
+        "batches of an epoch (default: as many as the data fills)"),
     INT("epoch-begin", NULL, epoch_begin, 0, 0, 1e9, "epochs that were trained before"),
     HEADING("Rates"),
-    NUMBER("lr", "lr-init", lr, VR_UNSAID, 0, 10, "learning rate at the start (default 6e-4; stage 1: 1e-3, stage 2: 2e-5)"),
-    NUMBER("lr-final", NULL, lr_final, VR_UNSAID, 0, 10, "and at the end, along a cosine (default 1e-5; stage 2: as at the start)"),
+    NUMBER("lr", "lr-init", lr, VR_UNSAID, 0, 10,
+           "learning rate at the start (default 6e-4; stage 1: 1e-3, stage 2: 2e-5)"),
+    NUMBER("lr-final", NULL, lr_final, VR_UNSAID, 0, 10,
+           "and at the end, along a cosine (default 1e-5; stage 2: as at the start)"),
     INT("warmup", "warmup-steps", warmup, 0, -1, 1e12, "batches over which the rate rises from a tenth"),
     NUMBER("weight-decay", NULL, weight_decay, 0, 0, 10, "of matrices"),
     NUMBER("weight-decay-final", NULL, weight_decay_final, -1, -1, 10, "where it ends; not above 0: it stays"),
@@ -44,25 +53,34 @@ static const vr_train_field fields[] = {
     NUMBER("adam-eps", NULL, adam_eps, 1e-8, 0, 1, "of Adam"),
     NUMBER("grad-clip", NULL, grad_clip, 1, 0, 1e9, "largest norm of all gradients; 0: any"),
     HEADING("The recipe"),
-    TEXT("l2wrap", l2wrap, "all|0", "pull on the largest logit of all rows, as in the original, or of none: then the head runs on labelled rows only"),
+    TEXT("l2wrap", l2wrap, "all|0",
+         "pull on the largest logit of all rows, as in the original, or of none: then the head runs on labelled rows "
+         "only"),
     INT("ctx-len", NULL, ctx_len, VR_UNSAID, 1, 1e6, "most rows of a sample (default: the model's; stage 1: 1024)"),
     TEXT("scan", scan, "NAME", "another scan than the model's"),
     TEXT("image-position", image_position, "WHERE", "first, last, middle (default: the model's; stage 1: first)"),
     INT("grid-size", NULL, grid_size, VR_UNSAID, -1, 1024, "pooling of the picture's grid, another than the model's"),
     TEXT("vocab", vocab, "auto", "auto: a vocabulary of the bytes and the tokens that the data uses, renumbered"),
     INT("seed", NULL, seed, 0, 0, 9e15, "of a fresh model's weights and of the order of samples"),
-    TEXT("manner", manner, "friendly|original", "original: also the original's order of samples, its filling up of samples, its faults"),
+    TEXT("manner", manner, "friendly|original",
+         "original: also the original's order of samples, its filling up of samples, its faults"),
     HEADING("Checkpoints and evaluation"),
     INT("save-every", NULL, save_every, 500, 1, 1e12, "steps between checkpoints"),
+    TEXT("output", output, "separate|merged",
+         "where only the state or adapters are trained: a small file of them, or a whole model with adapters merged"),
     INT("keep", NULL, keep, 2, 1, 1e6, "checkpoints that are kept, beside the best"),
     TEXT("eval-data", eval_data, "FILE", "conversations to evaluate on"),
     INT("eval-every", NULL, eval_every, VR_UNSAID, 1, 1e12, "steps between evaluations (default: as --save-every)"),
     INT("eval-samples", NULL, eval_samples, 64, 1, 1e9, "samples of an evaluation"),
+    INT("eval-answers", NULL, eval_answers, 2, 0, 1e6, "samples of it that are answered, to be read: answers.jsonl"),
     INT("patience", NULL, patience, 0, 0, 1e9, "ends after so many evaluations without a better one; 0: never"),
     HEADING("The machine"),
-    TEXT("recompute", recompute, "auto|on|off", "on: each block is run a second time instead of keeping what it computed; less memory, a third more time"),
-    INT("feature-cache", NULL, feature_cache, 1024, 0, 1e9, "MB of memory for what frozen towers made of pictures seen before"),
-    INT("max-memory", NULL, max_memory, 64, 1, 16384, "GB that a step's activations may take, and its gradients once more"),
+    TEXT("recompute", recompute, "auto|on|off",
+         "on: each block is run a second time instead of keeping what it computed; less memory, a third more time"),
+    INT("feature-cache", NULL, feature_cache, 1024, 0, 1e9,
+        "MB of memory for what frozen towers made of pictures seen before"),
+    INT("max-memory", NULL, max_memory, 64, 1, 16384,
+        "GB that a step's activations may take, and its gradients once more"),
     INT("threads", NULL, threads, 0, 0, 1024, "threads to use (default: one per core)"),
 };
 
@@ -91,7 +109,9 @@ void vr_train_settings_free(vr_train_settings *s) {
 
 static const vr_train_field *find(const char *name) {
     for (size_t i = 0; i < VR_COUNT(fields); i++)
-        if (fields[i].name && (strcmp(fields[i].name, name) == 0 || (fields[i].alias && strcmp(fields[i].alias, name) == 0))) return &fields[i];
+        if (fields[i].name &&
+            (strcmp(fields[i].name, name) == 0 || (fields[i].alias && strcmp(fields[i].alias, name) == 0)))
+            return &fields[i];
     return NULL;
 }
 
@@ -110,8 +130,8 @@ vr_status vr_train_settings_put(vr_train_settings *s, const char *name, const ch
     double number = strtod(value, &end);
     bool whole = f->kind == VR_SET_INT;
     if (errno || end == value || *end || !(number >= f->min && number <= f->max) || (whole && number != floor(number)))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--%s takes a %snumber from %.10g to %.10g, found \"%s\"", name, whole ? "whole " : "", f->min,
-                       f->max, value);
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--%s takes a %snumber from %.10g to %.10g, found \"%s\"", name,
+                       whole ? "whole " : "", f->min, f->max, value);
     set_number(s, f, number);
     return VRWKV_OK;
 }
@@ -150,7 +170,8 @@ vr_status vr_train_settings_parse(vr_train_settings *s, const char *json, size_t
     json_object_foreach(root, name, value) {
         char number[40];
         snprintf(number, sizeof number, json_is_integer(value) ? "%.0f" : "%.17g", json_number_value(value));
-        if (status == VRWKV_OK) status = vr_train_settings_put(s, name, json_is_string(value) ? json_string_value(value) : number, err);
+        if (status == VRWKV_OK)
+            status = vr_train_settings_put(s, name, json_is_string(value) ? json_string_value(value) : number, err);
     }
     json_decref(root);
     return status;

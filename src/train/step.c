@@ -4,16 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So many logits are held at once: the head's rows are cut into pieces, each of them run twice. */
 #define LOGITS_AT_ONCE ((int64_t)1 << 25)
 
-vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, vr_wanted_fn wanted, const void *user, uint64_t max_bytes, vr_error *err) {
-    *t = (vr_trainer){.model = model};
-    VR_TRY(vr_weight_set_open(&t->weights, model, wanted, user, err));
+vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes,
+                          vr_error *err) {
+    *t = (vr_trainer){.model = model, .logits_at_once = LOGITS_AT_ONCE};
+    if (!model->options.exact)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "a model is trained with exact products: it must be opened as exact");
+    VR_TRY(vr_weight_set_open(&t->weights, model, choice, err));
     for (size_t i = 0; i < t->weights.n; i++) t->trains_towers |= strncmp(t->weights.items[i].name, "vit.", 4) == 0;
-    t->zero_state = (vr_tensor){VR_F32, 1, {model->state_floats}, vr_alloc((size_t)model->state_floats, sizeof(float))};
-    vr_status status = t->zero_state.data ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    if (status == VRWKV_OK) status = vr_arena_open(&t->arena, (size_t)max_bytes, err);
+    vr_status status = vr_arena_open(&t->arena, (size_t)max_bytes, err);
     if (status == VRWKV_OK) status = vr_tape_open(&t->tape, &t->arena, err);
     if (status == VRWKV_OK) status = vr_weight_set_record(&t->weights, &t->tape, err);
     if (status != VRWKV_OK) vr_trainer_close(t);
@@ -21,7 +21,6 @@ vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, vr_wanted_fn wanted
 }
 
 void vr_trainer_close(vr_trainer *t) {
-    free(t->zero_state.data);
     vr_tape_close(&t->tape);
     vr_arena_close(&t->arena);
     vr_weight_set_close(&t->weights);
@@ -30,7 +29,8 @@ void vr_trainer_close(vr_trainer *t) {
 
 static vr_run make_run(vr_trainer *t, vr_error *err) {
     vr_arena_release(&t->arena, 0);
-    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err, .cancel = t->cancel};
+    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err, .exact = true,
+                    .cancel = t->cancel, .adapters = t->model->adapters, .n_adapters = t->model->n_adapters};
 }
 
 int64_t vr_trainer_channels(const vr_trainer *t) {
@@ -119,8 +119,9 @@ static vr_tensor *assemble(pass *p, const vr_train_image *images, int n) {
         show(p, "image", rows);
         if (!rows) return NULL;
         if (rows->shape[0] != b->n_image_rows)
-            p->run->status = vr_fail(p->run->err, VRWKV_ERR_SHAPE, "%d pictures have %lld rows, the batch has places for %lld", n,
-                                     (long long)rows->shape[0], (long long)b->n_image_rows);
+            p->run->status =
+                vr_fail(p->run->err, VRWKV_ERR_SHAPE, "%d pictures have %lld rows, the batch has places for %lld", n,
+                        (long long)rows->shape[0], (long long)b->n_image_rows);
     }
     vr_tensor *text = b->n_ids ? vr_embed(p->run, &p->model->lm.emb, b->ids, b->n_ids) : NULL;
     vr_tensor *all = text && rows ? vr_concat_rows(p->run, text, rows) : text ? text : rows;
@@ -160,7 +161,8 @@ typedef struct head {
 static bool run_head(vr_run *run, const void *context, int piece, vr_tensor *at[VR_STREAMS]) {
     const head *h = context;
     int64_t first = piece * h->rows, left = at[0]->shape[0] - first;
-    vr_tensor *logits = vr_rwkv_logits(run, &h->pass->model->lm, vr_rows(run, at[0], first, left < h->rows ? left : h->rows));
+    vr_tensor *logits =
+        vr_rwkv_logits(run, &h->pass->model->lm, vr_rows(run, at[0], first, left < h->rows ? left : h->rows));
     if (run->tape->recording) show(h->pass, "logits", logits);
     if (h->pass->watch) vr_watch_gradient(run, logits, "dlogits", h->pass->watch, h->pass->user);
     vr_tensor *loss = vr_cross_entropy(run, logits, h->targets + first, h->weights + first, h->pull);
@@ -169,7 +171,7 @@ static bool run_head(vr_run *run, const void *context, int piece, vr_tensor *at[
 }
 
 static vr_tensor *run_heads(pass *p, vr_tensor *x, const int32_t *targets, const float *weights) {
-    int64_t V = p->model->config.lm.n_vocab, n = x ? x->shape[0] : 0, rows = LOGITS_AT_ONCE / V;
+    int64_t V = p->model->config.lm.n_vocab, n = x ? x->shape[0] : 0, rows = p->trainer->logits_at_once / V;
     vr_tape *tape = &p->trainer->tape;
     bool checkpoints = tape->checkpoints;
     if (n == 0) return vr_zeros2(p->run, 1, 1); /* nothing is labelled */
@@ -193,7 +195,7 @@ static vr_tensor *forward(pass *p, const vr_train_image *images, int n_images) {
     float *weights;
     if (!segments) return NULL;
     for (int64_t s = 0; s < b->n; s++)
-        segments[s] = (vr_segment){.rows = {s * rows, rows}, .state = p->trainer->zero_state.data,
+        segments[s] = (vr_segment){.rows = {s * rows, rows}, .state = p->trainer->weights.state,
                                    .image_start = b->image_start, .image_length = b->image_length};
     vr_tensor *x = assemble(p, images, n_images);
     show(p, "embeds", x);
@@ -212,7 +214,8 @@ static vr_tensor *run_pass(pass *p, const vr_train_image *images, int n_images, 
         return result;
     }
     p->run->tape = NULL;
-    if (*status == VRWKV_OK) *status = vr_fail(p->run->err, VRWKV_ERR_MEMORY, "the limit of memory for activations is reached");
+    if (*status == VRWKV_OK)
+        *status = vr_fail(p->run->err, VRWKV_ERR_MEMORY, "the limit of memory for activations is reached");
     return NULL;
 }
 
@@ -225,7 +228,8 @@ vr_status vr_trainer_pass(vr_trainer *t, const vr_batch *batch, const vr_train_i
     return result ? vr_tape_backward(&run, result, seed) : status;
 }
 
-vr_status vr_trainer_loss(vr_trainer *t, const vr_batch *batch, const vr_train_image *images, int n_images, double *loss, vr_error *err) {
+vr_status vr_trainer_loss(vr_trainer *t, const vr_batch *batch, const vr_train_image *images, int n_images,
+                          double *loss, vr_error *err) {
     vr_run run = make_run(t, err);
     vr_status status;
     pass p = {.trainer = t, .model = t->model, .run = &run, .batch = batch, .loss_only = true};

@@ -12,10 +12,10 @@ typedef struct vr_trainer {
     vr_weight_set weights;
     vr_arena arena;
     vr_tape tape;
-    vr_tensor zero_state; /* before every sample */
     bool trains_towers;
     float l2wrap;       /* factor of the pull on the largest logits, 1e-4 in the original */
     bool labelled_only; /* the head runs on rows that have a label: the same gradients where l2wrap is 0 */
+    int64_t logits_at_once; /* numbers; the head's rows are cut into pieces of so many, each of them run twice */
     const int *cancel;
 } vr_trainer;
 
@@ -26,9 +26,11 @@ typedef struct vr_train_image {
     int rows;
 } vr_train_image;
 
-/* `wanted` says which weights are trained. Until vr_trainer_close the model's numbers are the trained ones.
+/* Until vr_trainer_close the model's numbers are the trained ones. The model must be opened as `exact`: gradients
+ * are of f32 products, and frozen weights are written as they are stored.
  * max_bytes: most that activations may take (of address space; gradients take as much again). */
-vr_status vr_trainer_open(vr_trainer *trainer, vrwkv_model *model, vr_wanted_fn wanted, const void *user, uint64_t max_bytes, vr_error *err);
+vr_status vr_trainer_open(vr_trainer *trainer, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes,
+                          vr_error *err);
 void vr_trainer_close(vr_trainer *trainer);
 
 /* Columns of a picture's features, and the rows that one has before the projector. */
@@ -42,6 +44,6 @@ vr_status vr_trainer_encode(vr_trainer *trainer, const vr_picture *picture, floa
 vr_status vr_trainer_pass(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images, float seed,
                           vr_watch_fn watch, void *user, double *loss, vr_error *err);
 /* The loss alone: weights and gradients stay as they are. */
-vr_status vr_trainer_loss(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images, double *loss,
-                          vr_error *err);
+vr_status vr_trainer_loss(vr_trainer *trainer, const vr_batch *batch, const vr_train_image *images, int n_images,
+                          double *loss, vr_error *err);
 #endif

@@ -34,16 +34,21 @@ static vr_status collect_prompts(collector *c, const vr_template *rules, const v
 
 static vr_status collect_data(collector *c, const vr_dataset *data) {
     static const char *const templates[] = {"v6.0", "v7.00"};
-    for (int64_t i = 0; i < vr_dataset_size(data); i++) {
+    vr_error *err = c->err, inner = {0};
+    vr_status status = VRWKV_OK;
+    for (int64_t i = 0; i < vr_dataset_size(data) && status == VRWKV_OK; i++) {
         vr_record record;
-        VR_TRY(vr_dataset_read(data, i, &record, c->err));
-        vr_status status = VRWKV_OK;
+        VR_TRY(vr_dataset_read(data, i, &record, err));
+        c->err = &inner;
         for (size_t t = 0; t < VR_COUNT(templates) && status == VRWKV_OK; t++)
             status = collect_prompts(c, vr_template_find(templates[t]), record.turns, record.n_turns, record.n_images > 0);
+        c->err = err;
+        if (status != VRWKV_OK)
+            vr_fail(err, status, "'%s', line %lld: sample %lld: %s", vr_dataset_path(data), (long long)record.line,
+                    (long long)i, inner.message);
         vr_record_free(&record);
-        VR_TRY(status);
     }
-    return VRWKV_OK;
+    return status;
 }
 
 /* Tokens that a prompt is made of whatever the data says, and the single bytes. */
@@ -65,7 +70,8 @@ static vr_status number(vr_small_vocab *out, const collector *c, int32_t stop, i
     const char **tokens = vr_alloc(n, sizeof *tokens);
     size_t *bytes = vr_alloc(n, sizeof *bytes);
     out->old = vr_alloc(n, sizeof *out->old);
-    vr_status status = tokens && bytes && out->old ? VRWKV_OK : vr_fail(c->err, VRWKV_ERR_MEMORY, "out of memory for %zu tokens", n);
+    vr_status status =
+        tokens && bytes && out->old ? VRWKV_OK : vr_fail(c->err, VRWKV_ERR_MEMORY, "out of memory for %zu tokens", n);
     for (size_t id = 1; id < size && status == VRWKV_OK; id++) {
         if (!c->used[id]) continue;
         int k = ++out->n;
@@ -81,8 +87,8 @@ static vr_status number(vr_small_vocab *out, const collector *c, int32_t stop, i
     return status;
 }
 
-vr_status vr_small_vocab_make(vr_small_vocab *out, const vr_vocab *from, vr_dataset *const *data, int n, int32_t stop, int32_t pad,
-                              vr_error *err) {
+vr_status vr_small_vocab_make(vr_small_vocab *out, const vr_vocab *from, vr_dataset *const *data, int n, int32_t stop,
+                              int32_t pad, vr_error *err) {
     collector c = {.from = from, .used = vr_alloc(vr_vocab_size(from), 1), .err = err};
     *out = (vr_small_vocab){.stop = 0, .pad = 0};
     vr_status status = c.used ? collect_always(&c, stop, pad) : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
@@ -103,10 +109,13 @@ void vr_small_vocab_free(vr_small_vocab *small) {
 /* The rows old[0..n-1] of a stored matrix, in memory of the model's. */
 static vr_status pick(vrwkv_model *model, vr_tensor *table, const vr_small_vocab *small, vr_error *err) {
     uint64_t row;
-    VR_TRY(vr_shape_bytes(table->dtype, 1, &table->shape[1], &row) ? VRWKV_OK : vr_fail(err, VRWKV_ERR_SHAPE, "a table of tokens without rows"));
+    VR_TRY(vr_shape_bytes(table->dtype, 1, &table->shape[1], &row)
+               ? VRWKV_OK
+               : vr_fail(err, VRWKV_ERR_SHAPE, "a table of tokens without rows"));
     char *rows = vr_owned_get(&model->owned, (size_t)row * (size_t)small->n, err);
     if (!rows) return VRWKV_ERR_MEMORY;
-    for (int i = 0; i < small->n; i++) memcpy(rows + (size_t)i * row, (const char *)table->data + (size_t)small->old[i] * row, (size_t)row);
+    for (int i = 0; i < small->n; i++)
+        memcpy(rows + (size_t)i * row, (const char *)table->data + (size_t)small->old[i] * row, (size_t)row);
     table->data = rows;
     table->shape[0] = small->n;
     return VRWKV_OK;

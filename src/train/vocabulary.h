@@ -14,8 +14,8 @@ typedef struct vr_small_vocab {
 } vr_small_vocab;
 
 /* From all texts of n data sets; stop and pad are ids of `from`, or -1. */
-vr_status vr_small_vocab_make(vr_small_vocab *out, const vr_vocab *from, vr_dataset *const *data, int n, int32_t stop, int32_t pad,
-                              vr_error *err);
+vr_status vr_small_vocab_make(vr_small_vocab *out, const vr_vocab *from, vr_dataset *const *data, int n, int32_t stop,
+                              int32_t pad, vr_error *err);
 void vr_small_vocab_free(vr_small_vocab *vocab);
 /* Gives the model this vocabulary; of a model that has the larger one, the rows of its embedding and head
  * that belong to it. */

@@ -45,9 +45,11 @@ typedef struct job {
 /* ---- the samples ---- */
 
 static vr_status load_samples(job *j, vr_error *err) {
-    const json_t *ids = json_object_get(j->item->json, "input_ids"), *labels = json_object_get(j->item->json, "input_labels");
+    const json_t *ids = json_object_get(j->item->json, "input_ids"),
+                 *labels = json_object_get(j->item->json, "input_labels");
     size_t n = json_array_size(ids);
-    if (!n || json_array_size(labels) != n) return vr_fail(err, VRWKV_ERR_FORMAT, "input_ids and input_labels are no lists of samples");
+    if (!n || json_array_size(labels) != n)
+        return vr_fail(err, VRWKV_ERR_FORMAT, "input_ids and input_labels are no lists of samples");
     j->samples = vr_alloc(n, sizeof *j->samples);
     if (!j->samples) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu samples", n);
     for (; j->n < n; j->n++) {
@@ -75,7 +77,8 @@ static vr_status slice_pixels(job *j, const vr_array *all, size_t s, vr_picture 
     int64_t size = vr_model_config(j->model)->towers[0].image_size, one = 3 * size * size;
     if (vr_model_config(j->model)->n_towers != 1 || all->ndim != 4 || all->shape[0] != (int64_t)j->n || all->shape[1] != 3 ||
         all->shape[2] != size || all->shape[3] != size)
-        return vr_fail(err, VRWKV_ERR_SHAPE, "pixels: expected [%zu, 3, %lld, %lld]", j->n, (long long)size, (long long)size);
+        return vr_fail(err, VRWKV_ERR_SHAPE, "pixels: expected [%zu, 3, %lld, %lld]", j->n, (long long)size,
+                       (long long)size);
     VR_TRY(vr_model_zero_picture(j->model, out, err));
     memcpy(out->pixels[0], all->data + (int64_t)s * one, (size_t)one * sizeof(float));
     return VRWKV_OK;
@@ -130,13 +133,15 @@ static vr_status from_files(job *j, const json_t *files, const json_t *counts, v
 }
 
 static vr_status load_pictures(job *j, vr_error *err) {
-    const json_t *files = json_object_get(j->item->json, "images"), *counts = json_object_get(j->item->json, "images_per_sample");
+    const json_t *files = json_object_get(j->item->json, "images"),
+                 *counts = json_object_get(j->item->json, "images_per_sample");
     size_t most = j->n + json_array_size(files) + 1;
     j->pictures = vr_alloc(most, sizeof *j->pictures);
     j->images = vr_alloc(most, sizeof *j->images);
     j->features = vr_alloc(most, sizeof *j->features);
     j->rows = vr_alloc(most, sizeof *j->rows);
-    if (!j->pictures || !j->images || !j->features || !j->rows) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu pictures", most);
+    if (!j->pictures || !j->images || !j->features || !j->rows)
+        return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu pictures", most);
     return counts ? from_files(j, files, counts, err) : from_pixels(j, err);
 }
 
@@ -148,7 +153,8 @@ static int frozen_blocks(const job *j) {
     const json_t *name;
     json_array_foreach(json_object_get(j->item->json, "trainable"), i, name) {
         int block;
-        if (json_is_string(name) && sscanf(json_string_value(name), "rwkv.blocks.%d.", &block) == 1 && block < first) first = block;
+        if (json_is_string(name) && sscanf(json_string_value(name), "rwkv.blocks.%d.", &block) == 1 && block < first)
+            first = block;
     }
     return (int)vr_case_int(j->item->json, "freeze_rwkv", first);
 }
@@ -171,7 +177,8 @@ static void check_names(const job *j, const char *label, const json_t *list, int
         if (has_name(list, set->items[i].name)) continue;
         if (!different++) snprintf(first, sizeof first, "'%s' is not expected", set->items[i].name);
     }
-    if (n != json_array_size(list) && !different++) snprintf(first, sizeof first, "%zu names, expected %zu", n, json_array_size(list));
+    if (n != json_array_size(list) && !different++)
+        snprintf(first, sizeof first, "%zu names, expected %zu", n, json_array_size(list));
     vr_check_tally(j->verify, label, n, different, first);
 }
 
@@ -190,7 +197,8 @@ static void collect(void *user, const char *name, const vr_tensor *x) {
     for (size_t i = 0, at = 0; pooled && i < j->n_pictures; at += (size_t)j->images[i++].rows) {
         char own[32];
         snprintf(own, sizeof own, "pooled.%zu", i);
-        vr_trace_collect(&j->trace, own, 2, (int64_t[]){j->images[i].rows, columns}, (const float *)x->data + (int64_t)at * columns);
+        vr_trace_collect(&j->trace, own, 2, (int64_t[]){j->images[i].rows, columns},
+                         (const float *)x->data + (int64_t)at * columns);
     }
     float *zeros = pooled ? NULL : vr_alloc((size_t)(rows * columns) + 1, sizeof *zeros);
     for (size_t s = 0, picture = 0; zeros && j->n_pictures && s < j->n; s++) {
@@ -283,7 +291,8 @@ static vr_status first_step(job *j, vr_error *err) {
     check_labels(j);
     VR_TRY(check_trace(j, "", err));
     if (json_is_number(expected))
-        vr_check_value(j->verify, "loss", loss, json_number_value(expected), BOUND_LOSS * fmax(1, json_number_value(expected)));
+        vr_check_value(j->verify, "loss", loss, json_number_value(expected),
+                       BOUND_LOSS * fmax(1, json_number_value(expected)));
     VR_TRY(check_gradients(j, "grad.", err));
     j->before = vr_alloc(bytes, 1);
     if (!j->before) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for gradients");
@@ -322,8 +331,10 @@ vr_schedule vr_case_schedule(const json_t *settings) {
 vr_adam vr_case_adam(const json_t *settings, bool all_decay) {
     const json_t *betas = json_object_get(settings, "betas"), *clip = json_object_get(settings, "gradient_clip_val");
     if (!clip) clip = json_object_get(settings, "clip_norm");
-    return (vr_adam){.beta1 = json_number_value(json_array_get(betas, 0)), .beta2 = json_number_value(json_array_get(betas, 1)),
-                     .eps = json_number_value(json_object_get(settings, "eps")), .clip = json_number_value(clip), .all_decay = all_decay};
+    return (vr_adam){.beta1 = json_number_value(json_array_get(betas, 0)),
+                     .beta2 = json_number_value(json_array_get(betas, 1)),
+                     .eps = json_number_value(json_object_get(settings, "eps")), .clip = json_number_value(clip),
+                     .all_decay = all_decay};
 }
 
 /* Whether the trained weights have one in the group: then the original has the group too. */
@@ -339,8 +350,8 @@ static double rate_of(const json_t *step, int index, const char *list, const cha
     return json_number_value(json_object_get(json_array_get(json_object_get(step, "groups"), (size_t)index), key));
 }
 
-void vr_case_check_step(vr_verify *verify, const char *prefix, const vr_weight_set *set, const json_t *step, double loss, double norm,
-                        const vr_rates *rates, bool all_decay) {
+void vr_case_check_step(vr_verify *verify, const char *prefix, const vr_weight_set *set, const json_t *step,
+                        double loss, double norm, const vr_rates *rates, bool all_decay) {
     char label[96];
     double expected = json_number_value(json_object_get(step, "loss"));
     int number = (int)vr_case_int(step, "step", 0), index = 0;
@@ -364,8 +375,8 @@ void vr_case_check_step(vr_verify *verify, const char *prefix, const vr_weight_s
 }
 
 /* Numbers [from, from + count) of a weight, in the checkpoint's order, beside those of an entry. */
-static vr_status check_after(vr_verify *verify, const vr_trained_weight *w, const vr_weights *expect, const vr_entry *entry, double lr,
-                             vr_error *err) {
+static vr_status check_after(vr_verify *verify, const vr_trained_weight *w, const vr_weights *expect,
+                             const vr_entry *entry, double lr, vr_error *err) {
     vr_array expected;
     VR_TRY(vr_array_load(&expected, expect, entry, err));
     float *found = vr_alloc((size_t)w->count, sizeof *found);
@@ -383,8 +394,10 @@ static vr_status check_after(vr_verify *verify, const vr_trained_weight *w, cons
             if (!(error <= largest)) largest = error, worst = i;
         }
         bool few = (double)far <= FAR_SHARE * (double)count || far <= 1;
-        vr_check_value(verify, entry->name, (double)found[worst], (double)expected.data[worst], few ? FAR_RATES * lr : BOUND_WEIGHT);
-        if (!(mean <= BOUND_MEAN)) vr_check_failed(verify, entry->name, "mean difference %.3g, bound %.3g", mean, BOUND_MEAN);
+        vr_check_value(verify, entry->name, (double)found[worst], (double)expected.data[worst],
+                       few ? FAR_RATES * lr : BOUND_WEIGHT);
+        if (!(mean <= BOUND_MEAN))
+            vr_check_failed(verify, entry->name, "mean difference %.3g, bound %.3g", mean, BOUND_MEAN);
     }
     free(found);
     vr_array_free(&expected);
@@ -402,8 +415,8 @@ static bool is_of_later(const vr_weights *expect, const vr_entry *entry, const c
 }
 
 /* "stage1.after.rwkv.head.weight[0:300]": a name may end in a range of rows, which begins at 0. */
-vr_status vr_case_check_after(vr_verify *verify, const vr_case *item, const char *prefix, const char *later, const vr_weight_set *set,
-                              double lr, vr_error *err) {
+vr_status vr_case_check_after(vr_verify *verify, const vr_case *item, const char *prefix, const char *later,
+                              const vr_weight_set *set, double lr, vr_error *err) {
     for (size_t i = 0; item->expect && i < vr_weights_count(item->expect); i++) {
         const vr_entry *entry = vr_weights_at(item->expect, i);
         if (strncmp(entry->name, prefix, strlen(prefix)) != 0) continue;
@@ -421,7 +434,8 @@ vr_status vr_case_check_after(vr_verify *verify, const vr_case *item, const char
 }
 
 static vr_status further_steps(job *j, vr_error *err) {
-    const json_t *steps = json_object_get(j->item->json, "steps"), *settings = json_object_get(j->item->json, "optimizer"), *step;
+    const json_t *steps = json_object_get(j->item->json, "steps"),
+                 *settings = json_object_get(j->item->json, "optimizer"), *step;
     bool all_decay = vr_model_config(j->model)->rules->all_decay;
     vr_schedule schedule = vr_case_schedule(settings);
     vr_adam adam = vr_case_adam(settings, all_decay);
@@ -441,7 +455,8 @@ static vr_status run_all(job *j, vr_error *err) {
     const json_t *groups = json_object_get(j->item->json, "param_groups");
     VR_TRY(vr_case_model(j->verify, j->item, false, &j->model, err));
     vr_plan plan = vr_plan_default(vr_model_config(j->model), frozen_blocks(j));
-    VR_TRY(vr_trainer_open(&j->trainer, j->model, vr_plan_wants, &plan, (uint64_t)4 << 30, err));
+    VR_TRY(vr_trainer_open(&j->trainer, j->model, &(vr_weight_choice){.wanted = vr_plan_wants, .user = &plan},
+                           (uint64_t)4 << 30, err));
     j->open = true;
     VR_TRY(load_samples(j, err));
     VR_TRY(load_pictures(j, err));

@@ -52,7 +52,8 @@ static void check_sum(const job *j, int step, int64_t s, const json_t *expected)
     vr_check_value(j->verify, label, sum, json_number_value(expected), BOUND_PIXELS * size);
 }
 
-static vr_status check_list(const job *j, int step, int64_t s, const char *what, const json_t *lists, const int32_t *found, vr_error *err) {
+static vr_status check_list(const job *j, int step, int64_t s, const char *what, const json_t *lists,
+                            const int32_t *found, vr_error *err) {
     char label[96];
     int32_t *expected;
     size_t n;
@@ -70,17 +71,20 @@ static vr_status check_example(const job *j, int step, int64_t s, const json_t *
     const vr_example *e = &j->examples[s];
     const json_t *text = json_array_get(json_object_get(expected, "input_text"), (size_t)s);
     snprintf(label, sizeof label, "%s.step.%d.sample.%lld", j->run, step, (long long)s);
-    vr_check_value(j->verify, label, (double)e->index, json_number_value(json_array_get(json_object_get(expected, "sample_indices"), (size_t)s)), 0);
+    vr_check_value(j->verify, label, (double)e->index,
+                   json_number_value(json_array_get(json_object_get(expected, "sample_indices"), (size_t)s)), 0);
     snprintf(label, sizeof label, "%s.step.%d.text.%lld", j->run, step, (long long)s);
     if (json_is_string(text))
-        vr_check_text(j->verify, label, e->prompt.text, e->prompt.text_bytes, json_string_value(text), json_string_length(text));
+        vr_check_text(j->verify, label, e->prompt.text, e->prompt.text_bytes, json_string_value(text),
+                      json_string_length(text));
     VR_TRY(check_list(j, step, s, "ids", json_object_get(expected, "input_ids"), e->prompt.ids, err));
     VR_TRY(check_list(j, step, s, "labels", json_object_get(expected, "labels"), e->prompt.labels, err));
     check_sum(j, step, s, json_array_get(json_object_get(expected, "images_sum"), (size_t)s));
     return VRWKV_OK;
 }
 
-static vr_status load_batch(job *j, vr_sampler *sampler, const vr_example_options *options, int step, const json_t *expected, vr_error *err) {
+static vr_status load_batch(job *j, vr_sampler *sampler, const vr_example_options *options, int step,
+                            const json_t *expected, vr_error *err) {
     for (int64_t s = 0; s < j->micro_bsz; s++) {
         int64_t index;
         VR_TRY(vr_sampler_at(sampler, step * j->micro_bsz + s, &index, err));
@@ -116,15 +120,18 @@ static vr_status run_steps(job *j, const json_t *run, vr_sampler *sampler, vr_er
     const json_t *settings = json_object_get(run, "optimizer"), *step;
     vr_schedule schedule = vr_case_schedule(settings);
     vr_adam adam = vr_case_adam(settings, vr_model_config(j->model)->rules->all_decay);
-    char *folder = vr_path_join(j->item->folder, vr_case_text(j->item->json, "image_folder", "images")), prefix[64], later[64];
-    vr_example_options options = {.image_folder = folder, .ctx_len = (size_t)vr_case_int(j->item->json, "ctx_len", 0), .fill_up = true,
+    char *folder = vr_path_join(j->item->folder, vr_case_text(j->item->json, "image_folder", "images")), prefix[64],
+         later[64];
+    vr_example_options options = {.image_folder = folder, .ctx_len = (size_t)vr_case_int(j->item->json, "ctx_len", 0),
+                                  .fill_up = true,
                                   .manner = j->verify->manner};
     const char *position = vr_case_text(j->item->json, "image_position", "first");
     double lr = 0;
     size_t i;
-    vr_status status = folder && vr_position_parse(position, &options.position)
-                           ? VRWKV_OK
-                           : vr_fail(err, VRWKV_ERR_ARGUMENT, "image position \"%s\", expected first, last or middle", position);
+    vr_status status =
+        folder && vr_position_parse(position, &options.position)
+            ? VRWKV_OK
+            : vr_fail(err, VRWKV_ERR_ARGUMENT, "image position \"%s\", expected first, last or middle", position);
     json_array_foreach(json_object_get(run, "steps"), i, step) {
         vr_rates rates = vr_schedule_at(&schedule, (int64_t)i, NULL, NULL);
         if (status == VRWKV_OK) status = load_batch(j, sampler, &options, (int)i, step, err);
@@ -135,7 +142,9 @@ static vr_status run_steps(job *j, const json_t *run, vr_sampler *sampler, vr_er
     free(folder);
     snprintf(prefix, sizeof prefix, "%s.after.", j->run);
     snprintf(later, sizeof later, "%s.after.", j->last);
-    return status == VRWKV_OK ? vr_case_check_after(j->verify, j->item, prefix, j->last == j->run ? NULL : later, &j->trainer.weights, lr, err) : status;
+    return status == VRWKV_OK ? vr_case_check_after(j->verify, j->item, prefix, j->last == j->run ? NULL : later,
+                                                    &j->trainer.weights, lr, err)
+                              : status;
 }
 
 /* Stage 1 trains the projector alone; a run may say how many blocks are frozen. */
@@ -143,7 +152,8 @@ static vr_status run_one(job *j, const json_t *run, vr_error *err) {
     vr_sampler sampler;
     int n_layer = vr_model_config(j->model)->lm.n_layer, frozen = strcmp(j->run, "stage1") == 0 ? n_layer : 0;
     vr_plan plan = vr_plan_default(vr_model_config(j->model), (int)vr_case_int(run, "freeze_rwkv", frozen));
-    VR_TRY(vr_trainer_open(&j->trainer, j->model, vr_plan_wants, &plan, (uint64_t)4 << 30, err));
+    VR_TRY(vr_trainer_open(&j->trainer, j->model, &(vr_weight_choice){.wanted = vr_plan_wants, .user = &plan},
+                           (uint64_t)4 << 30, err));
     j->trainer.l2wrap = L2WRAP;
     vr_status status = vr_sampler_open(&sampler, VR_ORDER_ORIGINAL, vr_dataset_size(j->data), 0, err);
     if (status == VRWKV_OK) {
@@ -171,7 +181,8 @@ static vr_status run_all(job *j, vr_error *err) {
     j->samples = vr_alloc(n, sizeof *j->samples);
     j->images = vr_alloc(16 * n, sizeof *j->images);
     j->features = vr_alloc(16 * n, sizeof *j->features);
-    if (!j->examples || !j->samples || !j->images || !j->features) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu samples", n);
+    if (!j->examples || !j->samples || !j->images || !j->features)
+        return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for %zu samples", n);
     json_object_foreach(json_object_get(j->item->json, "runs"), j->last, run) j->run = j->last;
     const char *last = j->run;
     json_object_foreach(json_object_get(j->item->json, "runs"), j->run, run) {

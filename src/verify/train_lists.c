@@ -20,14 +20,17 @@ static void check_primes(vr_verify *verify, const json_t *primes) {
         int64_t prime = vr_magic_prime(strtoll(size, NULL, 10));
         n++;
         if (prime == json_integer_value(expected)) continue;
-        if (!different++) snprintf(first, sizeof first, "%s: %lld, expected %lld", size, (long long)prime, (long long)json_integer_value(expected));
+        if (!different++)
+            snprintf(first, sizeof first, "%s: %lld, expected %lld", size, (long long)prime,
+                     (long long)json_integer_value(expected));
     }
     vr_check_tally(verify, "magic_prime", n, different, first);
 }
 
 static vr_status check_runs(vr_verify *verify, const json_t *entry, size_t number, vr_error *err) {
     int64_t size = vr_case_int(entry, "data_size", 0), world = vr_case_int(entry, "world_size", 1);
-    int64_t micro_bsz = vr_case_int(entry, "micro_bsz", 1), per_epoch = vr_case_int(entry, "epoch_steps", 1) * micro_bsz * world;
+    int64_t micro_bsz = vr_case_int(entry, "micro_bsz", 1),
+            per_epoch = vr_case_int(entry, "epoch_steps", 1) * micro_bsz * world;
     char label[64], first[160] = "";
     size_t n = 0, different = 0, r, i;
     const json_t *run, *idx;
@@ -42,15 +45,16 @@ static vr_status check_runs(vr_verify *verify, const json_t *entry, size_t numbe
             n++;
             if (sample == expected) continue;
             if (!different++)
-                snprintf(first, sizeof first, "epoch %lld rank %lld idx %lld: %lld, expected %lld", (long long)epoch, (long long)rank,
-                         (long long)json_integer_value(idx), (long long)sample, (long long)expected);
+                snprintf(first, sizeof first, "epoch %lld rank %lld idx %lld: %lld, expected %lld", (long long)epoch,
+                         (long long)rank, (long long)json_integer_value(idx), (long long)sample, (long long)expected);
         }
     }
     vr_sampler_close(&sampler);
     snprintf(label, sizeof label, "sampler.%zu", number);
     vr_check_tally(verify, label, n, different, first);
     if (vr_case_int(entry, "samples_per_epoch", per_epoch) != per_epoch)
-        vr_check_failed(verify, label, "%lld samples per epoch, expected %lld", (long long)per_epoch, (long long)vr_case_int(entry, "samples_per_epoch", 0));
+        vr_check_failed(verify, label, "%lld samples per epoch, expected %lld", (long long)per_epoch,
+                        (long long)vr_case_int(entry, "samples_per_epoch", 0));
     return status;
 }
 
@@ -84,8 +88,8 @@ vr_status vr_verify_schedule(vr_verify *verify, const vr_case *item, vr_error *e
                 n++;
                 if (fabs(found[c] - expected) <= 1e-9 * fabs(expected)) continue;
                 if (!different++)
-                    snprintf(first, sizeof first, "step %lld: %s %.12g, expected %.12g", (long long)vr_case_int(row, "global_step", 0),
-                             keys[c], found[c], expected);
+                    snprintf(first, sizeof first, "step %lld: %s %.12g, expected %.12g",
+                             (long long)vr_case_int(row, "global_step", 0), keys[c], found[c], expected);
             }
         }
         snprintf(label, sizeof label, "schedule.%zu", i);
@@ -104,17 +108,19 @@ static vr_status describe(vr_config *config, const json_t *list, vr_error *err) 
     const json_t *mix = json_object_get(json_object_get(seen, "rwkv.blocks.0.att.time_maa_w2"), "shape");
     const json_t *decay = json_object_get(json_object_get(seen, "rwkv.blocks.0.att.time_decay_w2"), "shape");
     char text[700];
-    if (!proj || !emb || !mix || !decay) return vr_fail(err, VRWKV_ERR_UNSUPPORTED, "the list names no proj.weight, rwkv.emb.weight, time_maa_w2, time_decay_w2");
+    if (!proj || !emb || !mix || !decay)
+        return vr_fail(err, VRWKV_ERR_UNSUPPORTED,
+                       "the list names no proj.weight, rwkv.emb.weight, time_maa_w2, time_decay_w2");
     int n = snprintf(text, sizeof text,
-                     "{\"version\":\"v6.0\",\"rwkv\":\"x060\",\"n_layer\":%lld,\"n_embd\":%lld,\"dim_att\":%lld,\"dim_ffn\":%lld,"
-                     "\"head_size\":%lld,\"vocab_size\":%lld,\"rank_mix\":%lld,\"rank_decay\":%lld,\"scan\":\"bidirection\",\"towers\":[{"
-                     "\"type\":\"clip\",\"image_size\":28,\"patch_size\":14,\"hidden_size\":%lld,\"num_hidden_layers\":1,"
-                     "\"num_attention_heads\":1,\"intermediate_size\":16}]}",
-                     (long long)vr_case_int(list, "n_layer", 0), (long long)vr_case_int(list, "n_embd", 0),
-                     (long long)vr_case_int(list, "dim_att", 0), (long long)vr_case_int(list, "dim_ffn", 0),
-                     (long long)vr_case_int(list, "head_size", 0), (long long)json_integer_value(json_array_get(emb, 0)),
-                     (long long)json_integer_value(json_array_get(mix, 1)), (long long)json_integer_value(json_array_get(decay, 0)),
-                     (long long)json_integer_value(json_array_get(proj, 1)));
+        "{\"version\":\"v6.0\",\"rwkv\":\"x060\",\"n_layer\":%lld,\"n_embd\":%lld,\"dim_att\":%lld,\"dim_ffn\":%lld,"
+        "\"head_size\":%lld,\"vocab_size\":%lld,\"rank_mix\":%lld,\"rank_decay\":%lld,\"scan\":\"bidirection\","
+        "\"towers\":[{\"type\":\"clip\",\"image_size\":28,\"patch_size\":14,\"hidden_size\":%lld,\"num_hidden_layers\":1,"
+        "\"num_attention_heads\":1,\"intermediate_size\":16}]}",
+        (long long)vr_case_int(list, "n_layer", 0), (long long)vr_case_int(list, "n_embd", 0),
+        (long long)vr_case_int(list, "dim_att", 0), (long long)vr_case_int(list, "dim_ffn", 0),
+        (long long)vr_case_int(list, "head_size", 0), (long long)json_integer_value(json_array_get(emb, 0)),
+        (long long)json_integer_value(json_array_get(mix, 1)), (long long)json_integer_value(json_array_get(decay, 0)),
+        (long long)json_integer_value(json_array_get(proj, 1)));
     return vr_config_parse(config, text, (size_t)n, err);
 }
 
@@ -125,7 +131,8 @@ static void check_random(vr_verify *verify, const char *name, const float *value
         least = fmin(least, (double)values[i]), most = fmax(most, (double)values[i]);
         sum += (double)values[i], squares += (double)values[i] * (double)values[i];
     }
-    double std = sqrt(squares / (double)n - sum / (double)n * sum / (double)n), expected = json_number_value(json_object_get(seen, "std"));
+    double std = sqrt(squares / (double)n - sum / (double)n * sum / (double)n),
+           expected = json_number_value(json_object_get(seen, "std"));
     double low = json_number_value(json_object_get(seen, "min")), high = json_number_value(json_object_get(seen, "max"));
     vr_check_value(verify, name, std, expected, 5 * expected / sqrt(2 * (double)n));
     if (least < low - 0.2 * (high - low) || most > high + 0.2 * (high - low))
@@ -182,8 +189,10 @@ static vr_status check_rows(init_job *j, vr_error *err) {
     for (int p = 0; p < n; p++)
         for (int layer = 0; layer < parts[p].repeat; layer++)
             for (int r = 0; r < parts[p].n_rows; r++)
-                if (strcmp(parts[p].name, "vision") != 0) VR_TRY(check_row(j, &parts[p], &parts[p].rows[r], layer, &rng, err));
-    size_t expected = json_array_size(json_object_get(list, "all_zero")) + json_object_size(json_object_get(list, "constant")) +
+                if (strcmp(parts[p].name, "vision") != 0)
+                    VR_TRY(check_row(j, &parts[p], &parts[p].rows[r], layer, &rng, err));
+    size_t expected = json_array_size(json_object_get(list, "all_zero")) +
+                      json_object_size(json_object_get(list, "constant")) +
                       json_object_size(json_object_get(list, "random_seen")) + vr_weights_count(j->computed);
     vr_check_tally(j->verify, "names", expected, j->found != expected, "the list names a weight that the model has not");
     return VRWKV_OK;

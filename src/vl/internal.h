@@ -29,6 +29,9 @@ struct vrwkv_model {
     vr_tower towers[VR_MAX_TOWERS];
     vr_projector projector;
     vr_rwkv vtc; /* blocks of the compressor, where there is one */
+    vr_weights *adapter_file; /* where the model is one of adapters and the model that they were trained on */
+    vr_adapter *adapters;     /* [n_adapters], of matrices of the language model's blocks */
+    int n_adapters;
     const vr_scan *scan;
     vr_vocab *own_vocab;
     const vr_vocab *vocab;
@@ -95,6 +98,16 @@ vr_status vr_zero_picture(vrwkv_model *model, vrwkv_features **out, vr_error *er
 int64_t vr_scanned_rows(const vrwkv_model *model, int64_t image_rows);
 /* Copies a picture's rows to where they enter the sequence, in the scan's input order. */
 vr_status vr_place_image(const vrwkv_model *model, const vr_scan *scan, float *to, const float *rows, int64_t n, vr_error *err);
+
+/* ---- adapters.c ---- */
+/* A file of adapters names the file of its model; NULL: this is none. */
+const char *vr_adapter_base(const vr_weights *file);
+/* Attaches the model's adapter_file. */
+vr_status vr_model_load_adapters(vrwkv_model *model, vr_error *err);
+/* "blocks.0.att.key.lora_A" from "blocks.0.att.key.weight" and which = 'A'; VR_NAME_SIZE bytes. */
+const char *vr_adapter_name(const char *key, char which, char *buffer);
+/* Orders a model's adapters as vr_run wants them. */
+void vr_adapters_sort(vr_adapter *adapters, int n);
 
 /* ---- tuned.c ---- */
 bool vr_state_is_tuned(const vr_weights *file);

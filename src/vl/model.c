@@ -20,20 +20,25 @@ static uint64_t hash(uint64_t h, const void *data, size_t n) { /* FNV-1a, 64 bit
     return h;
 }
 
+static uint64_t hash_file(uint64_t h, const vr_weights *file) {
+    for (size_t i = 0; i < vr_weights_count(file); i++) {
+        const vr_entry *entry = vr_weights_at(file, i);
+        const void *data = vr_weights_data(file, entry);
+        h = hash(h, entry->name, strlen(entry->name) + 1);
+        h = hash(h, &entry->dtype, sizeof entry->dtype);
+        if (data) h = hash(h, data, entry->bytes < 64 ? entry->bytes : 64);
+    }
+    return h;
+}
+
 /* Description and, of every tensor, name, type and first bytes: two trainings of one shape differ. */
 static void fingerprint(vrwkv_model *model) {
     uint64_t h[4];
     for (int k = 0; k < 4; k++) {
         h[k] = 0xcbf29ce484222325u + (uint64_t)k;
         h[k] = hash(h[k], model->config_json, strlen(model->config_json));
-        for (int f = 0; f < model->n_files; f++)
-            for (size_t i = 0; i < vr_weights_count(model->files[f]); i++) {
-                const vr_entry *entry = vr_weights_at(model->files[f], i);
-                const void *data = vr_weights_data(model->files[f], entry);
-                h[k] = hash(h[k], entry->name, strlen(entry->name) + 1);
-                h[k] = hash(h[k], &entry->dtype, sizeof entry->dtype);
-                if (data) h[k] = hash(h[k], data, entry->bytes < 64 ? entry->bytes : 64);
-            }
+        for (int f = 0; f < model->n_files; f++) h[k] = hash_file(h[k], model->files[f]);
+        if (model->adapter_file) h[k] = hash_file(h[k], model->adapter_file);
         snprintf(model->info.fingerprint + 16 * k, 17, "%016llx", (unsigned long long)h[k]);
     }
 }
@@ -61,6 +66,12 @@ static void fill_info(vrwkv_model *model) {
 static vr_status open_files(vrwkv_model *model, const char *path, vr_error *err) {
     vr_weights_options options = {.no_mmap = model->options.no_mmap != 0};
     VR_TRY(vr_weights_open(&model->files[0], path, &options, err));
+    const char *base = vr_adapter_base(model->files[0]);
+    if (base) {
+        model->adapter_file = model->files[0];
+        model->files[0] = NULL;
+        VR_TRY(vr_weights_open(&model->files[0], base, &options, err));
+    }
     model->n_files = 1;
     if (model->options.mmproj) {
         VR_TRY(vr_weights_open(&model->files[1], model->options.mmproj, &options, err));
@@ -130,6 +141,7 @@ static vr_status load(vrwkv_model *model, const char *path, const vr_settings *s
     VR_TRY(vr_config_describe(&model->config, model->files, model->n_files, settings, err));
     VR_TRY(apply_options(model, err));
     VR_TRY(vr_model_load_weights(model, err));
+    VR_TRY(vr_model_load_adapters(model, err));
     return vr_model_load_vocab(model, err);
 }
 
@@ -179,6 +191,8 @@ void vrwkv_model_close(vrwkv_model *model) {
     free(model->blank_state);
     vrwkv_features_free(model->zero_picture);
     free(model->config_json);
+    free(model->adapters);
+    vr_weights_close(model->adapter_file);
     for (int i = 0; i < model->n_files; i++) vr_weights_close(model->files[i]);
     pthread_mutex_destroy(&model->lock);
     free(model);
@@ -249,6 +263,6 @@ void vr_workspace_put(vrwkv_model *model, vr_workspace *workspace) {
 }
 
 vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cancel, vr_error *err) {
-    return (vr_run){.arena = &workspace->arena, .pool = model->pool, .kernels = model->kernels, .err = err,
-                    .exact = model->options.exact != 0, .cancel = cancel};
+    return (vr_run){.arena = &workspace->arena, .pool = model->pool, .kernels = model->kernels, .err = err, .cancel = cancel,
+                    .exact = model->options.exact != 0, .adapters = model->adapters, .n_adapters = model->n_adapters};
 }

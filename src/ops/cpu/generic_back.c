@@ -4,8 +4,8 @@
 
 #include <math.h>
 
-void vr_generic_outer(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_stride,
-                      int64_t M, int64_t N, int64_t K) {
+void vr_generic_outer(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                      int64_t b_stride, int64_t M, int64_t N, int64_t K) {
     enum { COLUMNS = 64 };
     float sum[COLUMNS];
     for (int64_t n = 0; n < N; n += COLUMNS) {
@@ -42,6 +42,7 @@ static float slope_silu(float x) {
     float s = sigmoid(x);
     return s + x * s * (1.0f - s);
 }
+static float slope_relu(float x) { return x < 0.0f ? 0.0f : 1.0f; }
 static float slope_relu2(float x) { return x < 0.0f ? 0.0f : 2.0f * x; } /* NaN stays NaN */
 static float slope_quick_gelu(float x) {
     float s = sigmoid(1.702f * x);
@@ -63,6 +64,7 @@ static float (*const slopes[])(float) = {
     [VR_ACT_NONE] = slope_none,   [VR_ACT_TANH] = slope_tanh,   [VR_ACT_SIGMOID] = slope_sigmoid,
     [VR_ACT_SILU] = slope_silu,   [VR_ACT_RELU2] = slope_relu2, [VR_ACT_QUICK_GELU] = slope_quick_gelu,
     [VR_ACT_GELU] = slope_gelu,   [VR_ACT_GELU_TANH] = slope_gelu_tanh, [VR_ACT_DECAY] = slope_decay,
+    [VR_ACT_RELU] = slope_relu,
 };
 
 void vr_generic_activate_back(float *dx, const float *x, const float *dy, int64_t n, int act) {
@@ -75,8 +77,8 @@ void vr_generic_mul_add(float *y, const float *x, const float *z, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] += x[i] * z[i];
 }
 
-void vr_generic_lerp_back(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu, const float *m,
-                          const float *dy, int64_t n) {
+void vr_generic_lerp_back(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu,
+                          const float *m, const float *dy, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float amount = (mu ? mu[i] : 0.0f) + (m ? m[i] : 0.0f), towards = dy[i] * amount, damount = dy[i] * (z[i] - x[i]);
         if (dx) dx[i] += dy[i] - towards;
@@ -86,7 +88,8 @@ void vr_generic_lerp_back(float *dx, float *dz, float *dm, float *dmu, const flo
     }
 }
 
-void vr_generic_norm_back(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n, float eps) {
+void vr_generic_norm_back(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n,
+                          float eps) {
     double sum = 0, squares = 0, along = 0, level = 0;
     for (int64_t i = 0; i < n; i++) sum += (double)x[i];
     double mean = sum / (double)n;

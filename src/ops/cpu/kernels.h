@@ -74,15 +74,16 @@ typedef struct vr_kernels {
     /* ---- backward passes: they add to gradients ---- */
 
     /* y[m*y_stride + n] += sum_k a[m*a_row + k*a_step] b[k*b_stride + n], k < K summed in order, then added. */
-    void (*outer)(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_stride,
-                  int64_t M, int64_t N, int64_t K);
+    void (*outer)(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                  int64_t b_stride, int64_t M, int64_t N, int64_t K);
     void (*activate_back)(float *dx, const float *x, const float *dy, int64_t n, int act); /* dx += dy * act'(x) */
     void (*mul_add)(float *y, const float *x, const float *z, int64_t n);                  /* y += x * z */
     /* Of lerp; those of dx, dz, dm, dmu that are NULL are left out. */
-    void (*lerp_back)(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu, const float *m,
-                      const float *dy, int64_t n);
+    void (*lerp_back)(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu,
+                      const float *m, const float *dy, int64_t n);
     /* Of norm; dx, dw, db may be NULL. */
-    void (*norm_back)(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n, float eps);
+    void (*norm_back)(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n,
+                      float eps);
     void (*wkv6_back)(const vr_wkv6_back *at, int64_t N);
     void (*wkv7_back)(const vr_wkv7_back *at, int64_t N);
 } vr_kernels;

@@ -4,8 +4,8 @@
 /* ---- outer products: a tile of y is held in registers while k runs; every tile sums alike, so a tile's
  * size changes no bit ---- */
 
-INLINE void outer_tile(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_stride,
-                       int64_t K, const int R, const int V) {
+INLINE void outer_tile(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                       int64_t b_stride, int64_t K, const int R, const int V) {
     vf sum[8][OUTER_VECTORS];
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] = vf_set(0.0f);
     for (int64_t k = 0; k < K; k++, a += a_step, b += b_stride) {
@@ -22,8 +22,8 @@ INLINE void outer_tile(float *y, int64_t y_stride, const float *a, int64_t a_row
     }
 }
 
-INLINE void outer_columns(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_stride,
-                          int64_t M, int64_t K, const int V) {
+INLINE void outer_columns(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                          int64_t b_stride, int64_t M, int64_t K, const int V) {
     int64_t m = 0;
     for (; m + OUTER_ROWS <= M; m += OUTER_ROWS)
         outer_tile(y + m * y_stride, y_stride, a + m * a_row, a_row, a_step, b, b_stride, K, OUTER_ROWS, V);
@@ -31,8 +31,8 @@ INLINE void outer_columns(float *y, int64_t y_stride, const float *a, int64_t a_
     if (m < M) outer_tile(y + m * y_stride, y_stride, a + m * a_row, a_row, a_step, b, b_stride, K, 1, V);
 }
 
-static void outer(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_stride,
-                  int64_t M, int64_t N, int64_t K) {
+static void outer(float *y, int64_t y_stride, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                  int64_t b_stride, int64_t M, int64_t N, int64_t K) {
     int64_t n = 0;
     for (; n + OUTER_VECTORS * VF_LANES <= N; n += OUTER_VECTORS * VF_LANES)
         outer_columns(y + n, y_stride, a, a_row, a_step, b + n, b_stride, M, K, OUTER_VECTORS);
@@ -60,6 +60,7 @@ INLINE vf slope_silu(vf x) {
     vf s = act_sigmoid(x);
     return vf_fma(x, vf_mul(s, one_less(s)), s);
 }
+INLINE vf slope_relu(vf x) { return vf_select(vf_less(x, vf_set(0.0f)), vf_set(0.0f), vf_set(1.0f)); }
 INLINE vf slope_relu2(vf x) { return vf_mul(vf_set(2.0f), vf_max(vf_set(0.0f), x)); }
 INLINE vf slope_quick_gelu(vf x) {
     vf scaled = vf_mul(vf_set(1.702f), x), s = act_sigmoid(scaled);
@@ -78,7 +79,8 @@ INLINE vf slope_decay(vf x) {
 
 INLINE void map_back(float *dx, const float *x, const float *dy, int64_t n, vf (*slope)(vf)) {
     int64_t i = 0;
-    for (; i + VF_LANES <= n; i += VF_LANES) vf_store(dx + i, vf_fma(vf_load(dy + i), slope(vf_load(x + i)), vf_load(dx + i)));
+    for (; i + VF_LANES <= n; i += VF_LANES)
+        vf_store(dx + i, vf_fma(vf_load(dy + i), slope(vf_load(x + i)), vf_load(dx + i)));
     if (i == n) return;
     float rest[VF_LANES] = {0};
     for (int64_t l = 0; i + l < n; l++) rest[l] = x[i + l];
@@ -91,6 +93,7 @@ INLINE void map_back(float *dx, const float *x, const float *dy, int64_t n, vf (
 BACK(tanh)
 BACK(sigmoid)
 BACK(silu)
+BACK(relu)
 BACK(relu2)
 BACK(quick_gelu)
 BACK(gelu_tanh)
@@ -100,7 +103,7 @@ static void activate_back(float *dx, const float *x, const float *dy, int64_t n,
     static void (*const backs[])(float *, const float *, const float *, int64_t) = {
         [VR_ACT_TANH] = back_tanh,   [VR_ACT_SIGMOID] = back_sigmoid,       [VR_ACT_SILU] = back_silu,
         [VR_ACT_RELU2] = back_relu2, [VR_ACT_QUICK_GELU] = back_quick_gelu, [VR_ACT_GELU_TANH] = back_gelu_tanh,
-        [VR_ACT_DECAY] = back_decay,
+        [VR_ACT_DECAY] = back_decay, [VR_ACT_RELU] = back_relu,
     };
     if (backs[act])
         backs[act](dx, x, dy, n);
@@ -118,8 +121,8 @@ static void mul_add(float *y, const float *x, const float *z, int64_t n) {
 
 INLINE void add_to(float *y, vf amount) { vf_store(y, vf_add(vf_load(y), amount)); }
 
-static void lerp_back(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu, const float *m,
-                      const float *dy, int64_t n) {
+static void lerp_back(float *dx, float *dz, float *dm, float *dmu, const float *x, const float *z, const float *mu,
+                      const float *m, const float *dy, int64_t n) {
     const float *only = mu ? mu : m;
     int64_t i = 0;
     for (; i + VF_LANES <= n; i += VF_LANES) {
@@ -136,7 +139,8 @@ static void lerp_back(float *dx, float *dz, float *dm, float *dmu, const float *
 
 /* The forward pass's mean and variance once more; then, with u the normalised x and g = dy*w,
  * dx = (g - mean(g) - u*mean(g*u)) / sqrt(var + eps). */
-static void norm_back(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n, float eps) {
+static void norm_back(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, int64_t n,
+                      float eps) {
     if (n % VF_LANES) {
         vr_generic_norm_back(dx, dw, db, x, w, dy, n, eps);
         return;
@@ -171,7 +175,8 @@ static void norm_back(float *dx, float *dw, float *db, const float *x, const flo
 /* ---- recurrences ---- */
 
 /* `rows` keys from j on, whose decays are decay[0..]; what is summed over values comes out in three sums. */
-INLINE void wkv6_back_keys(const vr_wkv6_back *at, int64_t j, const float *decay, const float *slope, float own, int64_t N, const int rows) {
+INLINE void wkv6_back_keys(const vr_wkv6_back *at, int64_t j, const float *decay, const float *slope, float own,
+                           int64_t N, const int rows) {
     vf zero = vf_set(0.0f), read[2] = {zero, zero}, kept[2] = {zero, zero}, written[2] = {zero, zero};
     for (int64_t i = 0; i < N; i += VF_LANES) {
         vf dy = vf_load(at->dy + i), v = vf_load(at->v + i), dv = vf_load(at->dv + i);

@@ -1,0 +1,129 @@
+#!/bin/bash
+# The generator of scenes: the same bytes for a seed, answers that fit the pictures, held-out combinations that
+# stay out, balanced answers, files that appear whole or not at all. Usage: tests/scenes.sh BUILD_DIR.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=${1:-build}
+case $build in /*) ;; *) build=$PWD/$build ;; esac
+scenes=$build/scenes vrwkv=$build/vrwkv
+[ -x "$scenes" ] || { echo "no $scenes: built without cairo"; exit 77; }
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+export LC_ALL=C.UTF-8 TMPDIR=$work
+count=0 failed=0
+
+ok() { count=$((count + 1)); echo "ok $count - $1"; }
+bad() { count=$((count + 1)); failed=$((failed + 1)); echo "not ok $count - $1"; printf '%s\n' "${2-}" | head -40 | sed 's/^/#   /'; }
+check() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "found: $2, expected: $3"; fi; } # NAME FOUND EXPECTED
+has() { case $2 in *"$3"*) ok "$1" ;; *) bad "$1" "\"$3\" is not in: $2" ;; esac; }        # NAME TEXT PART
+code() { # NAME EXPECTED-CODE COMMAND...
+    local name=$1 expected=$2; shift 2
+    "$@" >"$work/out" 2>"$work/err" </dev/null
+    local found=$?
+    if [ $found -eq "$expected" ]; then ok "$name"; else bad "$name" "exit code $found, expected $expected: $(cat "$work/err")"; fi
+}
+says() { has "$1" "$(cat "$work/err")" "$2"; }
+sum() { (cd "$1" && find . -type f | sort | xargs cat | cksum); }
+values() { grep -o "\"$2\":\"[^\"]*\"" "$1" | sort -u | cut -d'"' -f4 | paste -sd' '; } # FILE KEY
+
+# ---- the same bytes ----
+code "a set" 0 "$scenes" -o "$work/a" -n 40 --seed 7 --describe
+check "stdout tells what there is" "$(cat "$work/out")" "$work/a/train.json: 40 pictures, $(wc -l <"$work/a/train.questions.jsonl") questions"
+check "stderr is silent" "$(cat "$work/err")" ""
+"$scenes" -o "$work/b/c" -n 40 --seed 7 --describe >/dev/null
+check "a seed gives the same bytes, in any folder" "$(sum "$work/b/c")" "$(sum "$work/a")"
+"$scenes" -o "$work/long" -n 60 --seed 7 --describe >/dev/null
+check "more pictures begin with the same ones" "$(head -40 "$work/long/train.scenes.jsonl" | cksum)" "$(cksum <"$work/a/train.scenes.jsonl")"
+check "and their bytes" "$(cat "$work"/long/images/train-0000[0-3]*.png | cksum)" "$(cat "$work"/a/images/*.png | cksum)"
+"$scenes" -o "$work/large" -n 40 --seed 7 --describe --size 96 >/dev/null
+check "the size changes the pictures alone" "$(cat "$work"/large/*.json* | cksum)" "$(cat "$work"/a/*.json* | cksum)"
+"$scenes" -o "$work/other" -n 40 --seed 8 --describe >/dev/null
+if cmp -s "$work/a/train.scenes.jsonl" "$work/other/train.scenes.jsonl"; then bad "another seed, other scenes"; else ok "another seed, other scenes"; fi
+# Our own random numbers and no arithmetic but with whole numbers: the lists are the same on every machine.
+# Whoever changes what is drawn or asked puts the new sum here.
+check "the lists of seed 7 on every machine" "$(cat "$work"/a/*.json* | cksum)" "3987447154 45146"
+
+# ---- pictures and answers ----
+"$scenes" -o "$work/set" -n 3000 --seed 5 --size 160 --describe >/dev/null
+"$scenes" -o "$work/set" -n 3000 --seed 5 --size 160 --describe --split test >/dev/null
+if command -v python3 >/dev/null 2>&1; then
+    for split in train test; do
+        if result=$(python3 tests/scenes_check.py "$work/set" $split 2>&1); then ok "answers of $split: $result"; else bad "answers of $split" "$result"; fi
+    done
+else
+    echo "# python3 is not there: answers are not worked out"
+fi
+case_dir=tests/data/cases/v6/grid-none-first
+"$vrwkv" convert $case_dir/model.pth -o "$work/model.gguf" --config $case_dir/case.json >/dev/null 2>&1
+unreadable=""
+for picture in "$work"/a/images/*.png; do
+    "$vrwkv" run -m "$work/model.gguf" -i "$picture" --tokens 5,-200,6 -n 0 2>"$work/err" || unreadable="$unreadable $picture: $(cat "$work/err")"
+done
+check "vrwkv opens every picture" "$unreadable" ""
+sed -n '2{s/,$//;p;}' "$work/a/train.json" | "$vrwkv" prompt --json >"$work/prompt" 2>"$work/err"
+check "vrwkv prompt takes a sample" $? 0
+has "and sees its picture" "$(tr -d ' \n' <"$work/prompt")" ",-200,"
+
+# ---- options ----
+code "--language en" 0 "$scenes" -o "$work/en" -n 60 --language en
+check "--language en: no other" "$(values "$work/en/train.questions.jsonl" language)" en
+"$scenes" -o "$work/zh" -n 60 --language zh >/dev/null
+check "--language zh: no other" "$(values "$work/zh/train.questions.jsonl" language)" zh
+for kind in colour shape size count position relation exist digit word caption; do
+    "$scenes" -o "$work/$kind" -n 30 --kinds $kind >/dev/null
+    check "--kinds $kind: no other" "$(values "$work/$kind/train.questions.jsonl" kind)" $kind
+done
+"$scenes" -o "$work/one" -n 60 --turns 1 >/dev/null
+check "--turns 1: one question each" "$(wc -l <"$work/one/train.questions.jsonl" | tr -d ' ')" 60
+check "--turns 1: no follow-up" "$(values "$work/one/train.questions.jsonl" form)" "open yesno"
+code "--help" 0 "$scenes" --help
+has "--help ends with an example" "$(sed -n '/^Example/,$p' "$work/out")" "scenes --seed 1"
+has "--help lists the kinds" "$(tr -s ' \n' ' ' <"$work/out")" "colour, shape, size, count, position, relation, exist, digit, word, caption"
+
+# ---- wrong usage ----
+code "no folder" 2 "$scenes" -n 5
+says "no folder: what is missing" "-o DIR is missing"
+code "an unknown option" 2 "$scenes" -o "$work/x" --sede 5
+says "an unknown option: the nearest" "did you mean --seed?"
+says "an unknown option: the program's name" "scenes: unknown option --sede"
+says "an unknown option: where help is" "See: scenes --help"
+code "an unknown kind" 2 "$scenes" -o "$work/x" --kinds shape,color
+says "an unknown kind: the nearest" 'did you mean "colour"?'
+code "no kind" 2 "$scenes" -o "$work/x" --kinds ""
+says "no kind: those that there are" "colour, shape"
+code "no pictures" 2 "$scenes" -o "$work/x" -n 0
+code "a picture too small to read" 2 "$scenes" -o "$work/x" --size 8
+code "a word too many" 2 "$scenes" -o "$work/x" more
+code "an unknown split" 2 "$scenes" -o "$work/x" --split val
+if [ -e "$work/x" ]; then bad "wrong usage makes no folder"; else ok "wrong usage makes no folder"; fi
+
+# ---- failures ----
+left() { find "$1" -name '*.tmp' -o -name '*.json' -o -name '*.jsonl' | paste -sd' '; } # lists and halves of files
+code "a folder below a file" 1 "$scenes" -o "$work/out/x" -n 5
+says "a folder below a file: its name" "$work/out"
+says "a folder below a file: the reason" "Not a directory"
+mkdir -p "$work/taken/images/train-000003.png"
+code "a folder in a picture's place" 1 "$scenes" -o "$work/taken" -n 5
+says "a folder in a picture's place: its name" "train-000003.png"
+check "a folder in a picture's place: no lists" "$(left "$work/taken")" ""
+# a file that may not grow beyond some kilobytes stands for a full disk
+full() { (trap '' XFSZ; ulimit -f 16; exec "$scenes" -o "$work/full" -n 2000); }
+code "no room for the list" 1 full
+says "no room for the list: its name" "train.questions.jsonl"
+check "no room for the list: nothing half-written" "$(left "$work/full")" ""
+tiny() { (trap '' XFSZ; ulimit -f 1; exec "$scenes" -o "$work/tiny" -n 5 --size 1024); }
+code "no room for a picture" 1 tiny
+says "no room for a picture: its name" "train-000000.png"
+check "no room for a picture: nothing half-written" "$(left "$work/tiny")" ""
+code "stdout is full" 1 sh -c "'$scenes' -o '$work/s' -n 2 >/dev/full"
+"$scenes" -o "$work/kill" -n 900000 >/dev/null 2>&1 &
+victim=$!
+while [ ! -e "$work/kill/images/train-000100.png" ] && kill -0 $victim 2>/dev/null; do sleep 0.1; done
+kill -TERM $victim
+wait $victim
+check "a polite kill: its exit code" $? 143
+check "a polite kill: nothing half-written" "$(left "$work/kill")" ""
+
+echo "1..$count"
+echo "$((count - failed)) passed, $failed failed"
+[ $failed -eq 0 ]

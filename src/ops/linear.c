@@ -47,7 +47,7 @@ vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const 
 }
 
 void vr_linears(vr_run *run, vr_product *list, int n) {
-    vr_matmul m[VR_OP_MATMULS];
+    vr_matmul m[VR_OP_MATMULS] = {0};
     bool done = true;
     if (vr_op_records(run)) { /* each records itself */
         for (int i = 0; i < n; i++) list[i].y = vr_linear(run, list[i].x, list[i].w, NULL);

@@ -89,7 +89,7 @@ static vr_status measure(bench *b, const task *t, vr_error *err) {
 
 /* ---- how much work it is ---- */
 
-/* What products of weights of this type are made of; exact models multiply floats. */
+/* What products of weights of this type are made of, but for exact models. */
 static vr_limit limit_of(vr_dtype type) { return vr_is_quantised(type) ? VR_LIMIT_INT8 : VR_LIMIT_F32; }
 
 typedef void (*row_fn)(const vr_part *part, const vr_row *row, const int64_t *shape, int ndim, double *sum);

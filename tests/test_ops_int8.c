@@ -233,6 +233,12 @@ static void check_rows(bench *b, vr_dtype plain_type, int64_t T, int64_t O, int6
     b->run.exact = true;
     CHECK(same(vr_linear(&b->run, x, &w, bias), vr_linear(&b->run, x, &as_it_came, bias)), "%s: %s T %d, exact: %s",
           b->run.kernels->name, vr_dtype_of(plain_type)->name, (int)T, b->err.message);
+    vr_matmul m = {.x = at(x), .w = packed, .type = w.dtype, .y_stride = O, .x_stride = I, .groups = 1, .T = T, .O = O, .I = I};
+    vr_tensor *dx = vr_zeros2(&b->run, T, I), *expected = vr_zeros2(&b->run, T, I);
+    vr_op_matmul_back(&b->run, &m, at(alone), dx->data, NULL, NULL);
+    m.w = plain, m.type = plain_type;
+    vr_op_matmul_back(&b->run, &m, at(alone), expected->data, NULL, NULL);
+    CHECK(same(dx, expected), "%s: %s T %d, gradient of x", b->run.kernels->name, vr_dtype_of(plain_type)->name, (int)T);
     int32_t ids[] = {(int32_t)O - 1, 0, 5};
     CHECK(same(vr_embed(&b->run, &w, ids, 3), vr_embed(&b->run, &as_it_came, ids, 3)), "embed: %s", b->err.message);
     free(plain), free(packed);

@@ -77,7 +77,7 @@ static float *awkward_rows(bench *b, int64_t n, int64_t I) {
     float *x = malloc((size_t)(n * I) * sizeof *x);
     for (int64_t i = 0; i < n * I; i++) x[i] = uniform(b);
     for (int64_t i = 0; i + 32 <= n * I; i += 32) {
-        int kind = (int)(vr_rng_next(&b->rng) >> 20) % 12, at = (int)(vr_rng_next(&b->rng) >> 20) % 32;
+        int kind = (int)((vr_rng_next(&b->rng) >> 20) % 12), at = (int)((vr_rng_next(&b->rng) >> 20) % 32);
         for (int k = 0; k < 32 && kind < 5; k++) {
             if (kind == 0) x[i + k] = 0;
             if (kind == 1) x[i + k] *= 1e-38f;

@@ -52,6 +52,43 @@ static void test_sampler(void) {
     CHECK(vr_sampler_open(&s, VR_ORDER_FAIR, 0, 0, &err) == VRWKV_ERR_ARGUMENT, "no samples");
 }
 
+/* Every sample once a pass, batches of like length that are not in the order of their lengths. */
+static void test_groups(void) {
+    enum { SIZE = 61, BATCH = 4, PASSES = 3 };
+    vr_sampler s;
+    uint8_t *lengths = malloc(SIZE * sizeof *lengths);
+    int64_t order[SIZE * PASSES];
+    for (uint32_t i = 0; i < SIZE; i++) lengths[i] = (uint8_t)(i * 37 % SIZE);
+    OK(vr_sampler_open(&s, VR_ORDER_FAIR, SIZE, 5, &err));
+    OK(vr_sampler_group(&s, lengths, BATCH, 8, &err));
+    for (int pass = 0, rising = 0; pass < PASSES; pass++) {
+        int seen[SIZE] = {0};
+        for (int i = 0; i < SIZE; i++) {
+            OK(vr_sampler_at(&s, pass * SIZE + i, &order[pass * SIZE + i], &err));
+            CHECK(!seen[order[pass * SIZE + i]]++, "pass %d sees sample %d again", pass, (int)order[pass * SIZE + i]);
+        }
+        for (int b = pass * SIZE / BATCH + 1; (b + 1) * BATCH < (pass + 1) * SIZE; b++) { /* whole batches, but for the first */
+            int least = SIZE, most = 0;
+            for (int i = 0; i < BATCH; i++) {
+                int length = lengths[order[b * BATCH + i]];
+                if (length < least) least = length;
+                if (length > most) most = length;
+            }
+            CHECK(most - least < SIZE / 3, "pass %d, batch %d: buckets of %d to %d", pass, b, least, most);
+            rising += least > lengths[order[(b - 1) * BATCH]];
+        }
+        CHECK(pass + 1 < PASSES || (rising > 6 && rising < 36), "batches come by their lengths: %d rise", rising);
+    }
+    vr_sampler_close(&s);
+    OK(vr_sampler_open(&s, VR_ORDER_ORIGINAL, SIZE, 0, &err));
+    lengths = calloc(SIZE, sizeof *lengths);
+    CHECK(vr_sampler_group(&s, lengths, BATCH, 8, &err) == VRWKV_ERR_ARGUMENT, "the original's order in groups");
+    CHECK(vr_length_bucket(0) == 0 && vr_length_bucket(100) == vr_length_bucket(104) &&
+              vr_length_bucket(200) == vr_length_bucket(100) + 8 && vr_length_bucket(UINT32_MAX) >= 255,
+          "eight buckets to a doubling");
+    vr_sampler_close(&s);
+}
+
 static void test_schedule(void) {
     vr_schedule s = {.lr_init = 1e-3, .lr_final = 1e-5, .decay_init = 0.1, .decay_final = 0.01, .epoch_count = 1,
                      .epoch_steps = 100, .accumulate = 1};
@@ -522,6 +559,7 @@ static void test_plan(void) {
 int main(void) {
     if (!mkdtemp(folder)) return 1;
     test_sampler();
+    test_groups();
     test_schedule();
     test_settings();
     test_data();

@@ -49,16 +49,19 @@ static void check_dims(const vr_tower_dims *a, const vr_tower_dims *b, const cha
                             b->window_size, b->out_chans, b->down_sampler, (int)b->global_attn_indexes};
     for (size_t i = 0; i < VR_COUNT(found); i++) CHECK(found[i] == expected[i], "%s: field %zu is %d, expected %d", what, i, found[i], expected[i]);
     CHECK(a->layer_norm_eps == b->layer_norm_eps, "%s: eps %g", what, (double)a->layer_norm_eps);
+    for (int c = 0; c < 3; c++)
+        CHECK(a->image_mean[c] == b->image_mean[c] && a->image_std[c] == b->image_std[c], "%s: colour %d is (value - %g) / %g", what,
+              c, (double)a->image_mean[c], (double)a->image_std[c]);
 }
 
 static void test_shapes(void) {
     static const struct { const char *name, *json; vr_tower_dims dims; } cases[] = {
         {"dino", "{\"towers\":[{\"type\":\"dinov2\",\"num_attention_heads\":4}]}",
-         {84, 14, 64, 4, 4, 256, 36, 5, 2, 3, VR_ACT_GELU, 1e-6f, 0, 0, 0, 0}},
+         {84, 14, 64, 4, 4, 256, 36, 5, 2, 3, VR_ACT_GELU, 1e-6f, 0, 0, 0, 0, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}},
         {"siglip-remainder", "{\"towers\":[{\"type\":\"siglip\",\"num_attention_heads\":2}]}",
-         {56, 14, 32, 3, 2, 119, 16, 0, 1, 3, VR_ACT_GELU, 1e-6f, 0, 0, 0, 0}},
+         {56, 14, 32, 3, 2, 119, 16, 0, 1, 3, VR_ACT_GELU, 1e-6f, 0, 0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}}},
         {"sam-relpos-resized", "{\"towers\":[{\"type\":\"sam\"}]}", /* heads, too, are told by the relative positions */
-         {40, 4, 32, 2, 2, 64, 0, 0, 1, 3, VR_ACT_GELU, 1e-6f, 4, 8, 1, 2}},
+         {40, 4, 32, 2, 2, 64, 0, 0, 1, 3, VR_ACT_GELU, 1e-6f, 4, 8, 1, 2, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}},
     };
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         vr_lone_tower tower;
@@ -90,6 +93,9 @@ static void test_contradictions(void) {
         {"sam-relpos-resized", "\"type\":\"sam\",\"image_size\":48", "rel_pos_h' has shape [19, 16], expected [23, 16]"},
         {"sam-relpos-resized", "\"type\":\"sam\",\"image_size\":44", "a grid of 11 x 11, but the down-sampler needs an even one"},
         {"sam-relpos-resized", "\"type\":\"sam\",\"down_sampler\":1", "setting down_sampler: expected true or false"},
+        {"dino", "\"type\":\"dinov2\",\"image_mean\":[0.5,0.5]", "setting image_mean: expected a list of three numbers"},
+        {"dino", "\"type\":\"dinov2\",\"image_mean\":[0.5,0.5,\"0.5\"]", "setting image_mean: item 2 is no number between -255 and 255"},
+        {"dino", "\"type\":\"dinov2\",\"image_std\":[0.5,0,0.5]", "setting image_std: item 1 is no number between 0.001 and 255"},
     };
     for (size_t i = 0; i < VR_COUNT(cases); i++) {
         char json[300];
@@ -104,6 +110,7 @@ static void test_contradictions(void) {
 
 /* Changes that only a stored description can tell. */
 static void change_dims(vr_tower_dims *dims, const char *type) {
+    dims->image_mean[1] = 0.9f, dims->image_std[2] = 0.3f;
     if (strcmp(type, "dinov2") == 0) dims->positions = 37 * 37, dims->taken_block = 0; /* a table that is resampled */
     if (strcmp(type, "sam") == 0) dims->positions = 0, dims->down_sampler = 0;
     if (strcmp(type, "siglip-hf") == 0) dims->resample = 2;

@@ -105,7 +105,7 @@ expect 0 "green" "$program" run -m adapters/step-000060.safetensors -i pictures/
 expect 0 "blue" "$program" run -m adapters/step-000060.safetensors -i pictures/blue.ppm -p "What colour?" --greedy
 check "merged" "$program" train "${tuned[@]}" --train lora --lora-rank 4 --lr 1e-2 --output merged -o merged
 expect 0 "green" "$program" run -m merged/step-000060.safetensors -i pictures/red.ppm -p "What colour?" --greedy
-check "a state" "$program" train "${tuned[@]}" --train state --lr 1e-1 -o state
+check "a state" "$program" train "${tuned[@]}" --train state --lr 1e-1 --lr-final 1e-1 -o state
 expect 0 "green" "$program" run -m learned.gguf --state-in state/step-000060.safetensors -i pictures/red.ppm -p "What colour?" --greedy
 check "the model's file is as it was" test "$before" = "$(cksum learned.gguf)"
 for kind in adapters state; do

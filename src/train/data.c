@@ -32,6 +32,7 @@ void vr_dataset_close(vr_dataset *d) {
 
 int64_t vr_dataset_size(const vr_dataset *d) { return (int64_t)d->n; }
 const char *vr_dataset_path(const vr_dataset *d) { return d->path; }
+uint32_t vr_dataset_bytes(const vr_dataset *d, int64_t index) { return d->places[index].bytes; }
 vr_dataset_facts vr_dataset_tell(const vr_dataset *d) { return d->facts; }
 
 /* ---- one sample ---- */

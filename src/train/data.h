@@ -30,6 +30,8 @@ void vr_dataset_close(vr_dataset *dataset); /* NULL is fine */
 int64_t vr_dataset_size(const vr_dataset *dataset);
 const char *vr_dataset_path(const vr_dataset *dataset);
 vr_dataset_facts vr_dataset_tell(const vr_dataset *dataset);
+/* What a sample takes in the file: about as many bytes per token in any language. */
+uint32_t vr_dataset_bytes(const vr_dataset *dataset, int64_t index);
 /* Any thread. The record is the caller's, vr_record_free. */
 vr_status vr_dataset_read(const vr_dataset *dataset, int64_t index, vr_record *out, vr_error *err);
 void vr_record_free(vr_record *record);

@@ -75,7 +75,7 @@ static const rule tower_rules[] = {
     {NULL, "class_embedding", NORMAL, 0.02, 0, 0, 0, 0},
     {NULL, "cls_token", NORMAL, 0.02, 0, 0, 0, 0},
     {NULL, "reg_token", NORMAL, 0.02, 0, 0, 0, 0},
-    {NULL, "position_embedding.weight", NORMAL, 0.02, 0, 0, 0, 0},
+    {NULL, "position_embedding.weight", NORMAL, 0.5, 0, 0, 0, 0},
     {NULL, "pos_embed", NORMAL, 0.02, 0, 0, 0, 0},
     {NULL, "rel_pos_h", CONSTANT, 0, 0, 0, 0, 0},
     {NULL, "rel_pos_w", CONSTANT, 0, 0, 0, 0, 0},

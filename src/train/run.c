@@ -232,6 +232,14 @@ static vr_status open_data(run *r) {
     return VRWKV_OK;
 }
 
+static vr_status group_by_length(run *r) {
+    int64_t n = vr_dataset_size(r->data);
+    uint8_t *buckets = vr_alloc((size_t)n, sizeof *buckets);
+    if (!buckets) return vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory for the lengths of %lld samples", (long long)n);
+    for (int64_t i = 0; i < n; i++) buckets[i] = vr_length_bucket(vr_dataset_bytes(r->data, i));
+    return vr_sampler_group(&r->sampler, buckets, r->set.batch, r->set.group, r->err);
+}
+
 static vr_status open_trainer(run *r) {
     vr_plan plan = vr_plan_default(vr_model_config(r->model), (int)r->set.freeze_layers);
     if (r->set.train) VR_TRY(vr_plan_parse(&plan, r->set.train, r->err));
@@ -250,6 +258,7 @@ static vr_status open_trainer(run *r) {
     bool shuffled = r->model->config.rules->row_id && strcmp(r->model->config.rules->name, "v7.00") != 0;
     vr_order order = !r->original ? VR_ORDER_FAIR : shuffled ? VR_ORDER_SHUFFLED : VR_ORDER_ORIGINAL;
     VR_TRY(vr_sampler_open(&r->sampler, order, size, (uint64_t)r->set.seed, r->err));
+    if (order == VR_ORDER_FAIR && r->set.group) VR_TRY(group_by_length(r));
     r->samples = vr_alloc((size_t)batch, sizeof *r->samples);
     r->features = vr_alloc((size_t)size, sizeof *r->features);
     if (!r->samples || !r->features)

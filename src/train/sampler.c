@@ -2,7 +2,9 @@
 #include "base/memory.h"
 #include "base/rng.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SEED 222
 #define WORDS 624 /* of the generator's state */
@@ -97,19 +99,67 @@ vr_status vr_sampler_open(vr_sampler *s, vr_order order, int64_t size, uint64_t 
 
 void vr_sampler_close(vr_sampler *s) {
     free(s->shuffled);
+    free(s->buckets);
+    free(s->window);
     *s = (vr_sampler){0};
 }
 
-/* A pass of VR_ORDER_FAIR: Fisher and Yates' shuffle. */
+uint8_t vr_length_bucket(uint32_t length) { return length ? (uint8_t)(8 * log2(length)) : 0; }
+
+vr_status vr_sampler_group(vr_sampler *s, uint8_t *buckets, int64_t batch, int64_t batches, vr_error *err) {
+    free(s->buckets);
+    s->buckets = buckets;
+    s->batch = batch;
+    s->batches = batches;
+    s->pass = -1;
+    if (s->order != VR_ORDER_FAIR || batch < 1 || batches < 1)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "groups of %lld batches of %lld samples", (long long)batches, (long long)batch);
+    free(s->window);
+    s->window = vr_alloc((size_t)s->size, sizeof *s->window);
+    return s->window ? VRWKV_OK : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for the order of %lld samples", (long long)s->size);
+}
+
+static void swap_blocks(int32_t *a, int32_t *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        int32_t keep = a[i];
+        a[i] = b[i];
+        b[i] = keep;
+    }
+}
+
+/* Fisher and Yates' shuffle of n blocks of `block` numbers. */
+static void shuffle_blocks(int32_t *order, int64_t n, int64_t block, vr_rng *rng) {
+    for (int64_t i = n - 1; i > 0; i--) {
+        int64_t j = (int64_t)(vr_rng_next(rng) % (uint64_t)(i + 1));
+        if (i != j) swap_blocks(order + i * block, order + j * block, block);
+    }
+}
+
+/* Stable, so that a bucket's samples stay shuffled. */
+static void sort_by_bucket(vr_sampler *s, int32_t *order, int64_t n) {
+    int64_t at[UINT8_MAX + 2] = {0};
+    for (int64_t i = 0; i < n; i++) at[s->buckets[order[i]] + 1]++;
+    for (int b = 0; b < UINT8_MAX; b++) at[b + 1] += at[b];
+    memcpy(s->window, order, (size_t)n * sizeof *order);
+    for (int64_t i = 0; i < n; i++) order[at[s->buckets[s->window[i]]]++] = s->window[i];
+}
+
+/* Whole batches of a pass; what a batch shares with the pass before or behind stays where it is. */
+static void group(vr_sampler *s, int64_t pass, vr_rng *rng) {
+    int64_t begin = (s->batch - pass % s->batch * (s->size % s->batch) % s->batch) % s->batch;
+    for (int64_t n; begin + s->batch <= s->size; begin += n * s->batch) {
+        n = (s->size - begin) / s->batch < s->batches ? (s->size - begin) / s->batch : s->batches;
+        sort_by_bucket(s, s->shuffled + begin, n * s->batch);
+        shuffle_blocks(s->shuffled + begin, n, s->batch, rng);
+    }
+}
+
+/* A pass of VR_ORDER_FAIR. */
 static void shuffle(vr_sampler *s, int64_t pass) {
     vr_rng rng = {s->seed * 0x9e3779b97f4a7c15u + (uint64_t)pass};
     for (int64_t i = 0; i < s->size; i++) s->shuffled[i] = (int32_t)i;
-    for (int64_t i = s->size - 1; i > 0; i--) {
-        int64_t j = (int64_t)(vr_rng_next(&rng) % (uint64_t)(i + 1));
-        int32_t keep = s->shuffled[i];
-        s->shuffled[i] = s->shuffled[j];
-        s->shuffled[j] = keep;
-    }
+    shuffle_blocks(s->shuffled, s->size, 1, &rng);
+    if (s->buckets) group(s, pass, &rng);
 }
 
 vr_status vr_sampler_at(vr_sampler *s, int64_t step, int64_t *sample, vr_error *err) {

@@ -28,10 +28,19 @@ typedef struct vr_sampler {
     int64_t prime;
     int64_t pass;   /* that `shuffled` is for; -1: none */
     int32_t *shuffled;
+    uint8_t *buckets;       /* [size] of samples' lengths, where they are grouped by it */
+    int32_t *window;        /* [size], to sort in */
+    int64_t batch, batches; /* samples of a batch; batches that are grouped at a time */
 } vr_sampler;
 
 vr_status vr_sampler_open(vr_sampler *sampler, vr_order order, int64_t size, uint64_t seed, vr_error *err);
 void vr_sampler_close(vr_sampler *sampler);
+/* Eight to a doubling, so that what shares one does not share its exact length too, and with it its answer. */
+uint8_t vr_length_bucket(uint32_t length);
+/* VR_ORDER_FAIR alone: each pass's order is sorted by buckets [size] within windows of so many batches, and the
+ * batches of a window are shuffled again: samples of a batch are about equally long, and few rows are filled up.
+ * buckets are the sampler's from now on (malloc), also after an error. */
+vr_status vr_sampler_group(vr_sampler *sampler, uint8_t *buckets, int64_t batch, int64_t batches, vr_error *err);
 /* The sample that is seen at this step (from 0): a number of the file as it is. A file below 3 samples is
  * walked through in its own order, where the original searches for its prime for ever. */
 vr_status vr_sampler_at(vr_sampler *sampler, int64_t step, int64_t *sample, vr_error *err);

@@ -62,6 +62,8 @@ static const vr_train_field fields[] = {
     INT("grid-size", NULL, grid_size, VR_UNSAID, -1, 1024, "pooling of the picture's grid, another than the model's"),
     TEXT("vocab", vocab, "auto", "auto: a vocabulary of the bytes and the tokens that the data uses, renumbered"),
     INT("seed", NULL, seed, 0, 0, 9e15, "of a fresh model's weights and of the order of samples"),
+    INT("group", NULL, group, 32, 0, 1e6,
+        "samples of like length share a batch, within so many batches: fewer rows are filled up; 0: any samples"),
     TEXT("manner", manner, "friendly|original",
          "original: also the original's order of samples, its filling up of samples, its faults"),
     HEADING("Checkpoints and evaluation"),

@@ -13,7 +13,7 @@ typedef struct vr_train_settings {
     char *model, *mmproj, *config, *data, *images, *out, *train, *l2wrap, *vocab, *scan, *image_position, *manner,
         *recompute, *eval_data, *output;
     int64_t stage, epochs, steps, batch, accumulate, warmup, epoch_begin, epoch_steps, ctx_len, grid_size,
-        freeze_layers, seed, save_every, keep, eval_every, eval_samples, patience, feature_cache, max_memory, threads,
+        freeze_layers, seed, group, save_every, keep, eval_every, eval_samples, patience, feature_cache, max_memory, threads,
         lora_rank, eval_answers;
     double lr, lr_final, weight_decay, weight_decay_final, beta1, beta2, adam_eps, grad_clip;
 } vr_train_settings;

@@ -33,6 +33,8 @@ void vr_tower_letters(vr_dims *dims, const vr_tower_dims *from) {
 void vr_tower_defaults(vr_tower_dims *dims, const vr_tower_arch *arch) {
     *dims = (vr_tower_dims){.positions = -1, .taken_block = -1, .resample = 3, .prefix_tokens = arch->prefix_tokens,
                             .hidden_act = arch->hidden_act, .layer_norm_eps = arch->layer_norm_eps};
+    memcpy(dims->image_mean, arch->mean, sizeof dims->image_mean);
+    memcpy(dims->image_std, arch->std, sizeof dims->image_std);
 }
 
 void vr_tower_complete(vr_tower_dims *dims, const vr_tower_arch *arch) {

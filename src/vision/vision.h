@@ -15,6 +15,7 @@ typedef struct vr_tower_dims {
     /* SAM; 0 elsewhere */
     int window_size, out_chans, down_sampler;
     uint64_t global_attn_indexes; /* bit i: layer i attends over the whole grid */
+    float image_mean[3], image_std[3]; /* pixels become (value - mean) / std */
 } vr_tower_dims;
 
 #define VR_SAM_MAX_LAYERS 64 /* bits of global_attn_indexes */
@@ -56,7 +57,7 @@ struct vr_tower_arch {
     const vr_row *outer_rows, *layer_rows;
     int n_outer_rows, n_layer_rows;
     void (*at_layer)(vr_dims *dims, const void *tower_dims, int layer); /* letters that differ by layer; may be NULL */
-    float mean[3], std[3];  /* of its pixels */
+    float mean[3], std[3];  /* of its pixels, where nothing else is said */
     bool keep_aspect;       /* short side to size and centre crop; else squashed */
     bool rescale_in_double; /* value * (1/255) in double; else value / 255 in f32 */
     bool has_class_row;     /* the class token has a position, and is the features' first row */

@@ -13,11 +13,12 @@
 
 struct vr_settings { json_t *root; };
 
-typedef enum { INT, FLOAT, TEXT, FLAG, LAYERS } field_kind;
+typedef enum { INT, FLOAT, TEXT, FLAG, LAYERS, CHANNELS } field_kind;
 
 typedef struct field {
     const char *key;
-    field_kind kind;     /* FLAG: int 0 or 1; LAYERS: list of layers, bits of a uint64_t */
+    field_kind kind;     /* FLAG: int 0 or 1; LAYERS: list of layers, bits of a uint64_t;
+                          * CHANNELS: three floats, for red, green and blue */
     size_t offset, size; /* size: of a TEXT buffer */
     bool measured;       /* shapes tell it: a setting must agree */
     bool sparse;         /* not written where it is 0: few towers have it */
@@ -64,6 +65,8 @@ static const field tower_fields[] = {
     INT_OF("taken_block", vr_tower_dims, taken_block, false),
     INT_OF("resample", vr_tower_dims, resample, false),
     {"layer_norm_eps", FLOAT, offsetof(vr_tower_dims, layer_norm_eps), 0, false, false},
+    {"image_mean", CHANNELS, offsetof(vr_tower_dims, image_mean), 0, false, false},
+    {"image_std", CHANNELS, offsetof(vr_tower_dims, image_std), 0, false, false},
     SPARSE("positions", INT, positions, true),
     SPARSE("window_size", INT, window_size, true),
     SPARSE("global_attn_indexes", LAYERS, global_attn_indexes, true),
@@ -163,6 +166,19 @@ static vr_status apply_layers(const field *f, void *at, const json_t *list, vr_e
     return VRWKV_OK;
 }
 
+static vr_status apply_channels(const field *f, float *at, const json_t *list, vr_error *err) {
+    bool divides = f->offset == offsetof(vr_tower_dims, image_std);
+    if (json_array_size(list) != 3)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: expected a list of three numbers, for red, green and blue", f->key);
+    for (size_t i = 0; i < 3; i++) {
+        double number = json_number_value(json_array_get(list, i));
+        if (!json_is_number(json_array_get(list, i)) || fabs(number) > 255 || (divides && number < 1e-3))
+            return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: item %zu is no number between %g and 255", f->key, i, divides ? 1e-3 : -255.0);
+        at[i] = (float)number;
+    }
+    return VRWKV_OK;
+}
+
 /* Takes one setting over; where the shapes have told the value, it must agree. */
 static vr_status apply_field(const field *f, void *base, const json_t *value, vr_error *err) {
     char *at = (char *)base + f->offset;
@@ -174,6 +190,7 @@ static vr_status apply_field(const field *f, void *base, const json_t *value, vr
         return VRWKV_OK;
     }
     if (f->kind == LAYERS) return apply_layers(f, at, value, err);
+    if (f->kind == CHANNELS) return apply_channels(f, (float *)(void *)at, value, err);
     if (f->kind == FLAG) {
         int flag = json_is_true(value);
         if (!json_is_boolean(value)) return vr_fail(err, VRWKV_ERR_ARGUMENT, "setting %s: expected true or false", f->key);
@@ -292,16 +309,28 @@ static json_t *layers_json(uint64_t bits) {
     return list;
 }
 
+/* Round-trips a float, reads well. */
+static json_t *float_json(float number) {
+    char digits[32];
+    snprintf(digits, sizeof digits, "%.9g", (double)number);
+    return json_real(strtod(digits, NULL));
+}
+
+static json_t *channels_json(const float *numbers) {
+    json_t *list = json_array();
+    for (int i = 0; i < 3; i++) json_array_append_new(list, float_json(numbers[i]));
+    return list;
+}
+
 static json_t *field_json(const field *f, const void *at) {
     union { int integer; float number; uint64_t bits; } value = {0};
-    char digits[32];
     if (f->kind == TEXT) return json_string(at);
+    if (f->kind == CHANNELS) return channels_json(at);
     memcpy(&value, at, f->kind == LAYERS ? sizeof value.bits : sizeof value.integer);
     if (f->kind == INT) return json_integer(value.integer);
     if (f->kind == FLAG) return json_boolean(value.integer);
     if (f->kind == LAYERS) return layers_json(value.bits);
-    snprintf(digits, sizeof digits, "%.9g", (double)value.number); /* round-trips a float, reads well */
-    return json_real(strtod(digits, NULL));
+    return float_json(value.number);
 }
 
 static void write_fields(json_t *root, const field *table, size_t n, const void *base) {

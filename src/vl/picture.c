@@ -44,8 +44,8 @@ static vr_status put_region(const vrwkv_model *model, const vr_image *image, int
         vr_filter filter = model->towers[t].dims.resample == 2 ? VR_BILINEAR : VR_BICUBIC;
         vr_preprocess how = {.size = (int)size, .filter = filter, .keep_aspect = arch->keep_aspect,
                              .rescale_in_double = arch->rescale_in_double};
-        memcpy(how.mean, arch->mean, sizeof how.mean);
-        memcpy(how.std, arch->std, sizeof how.std);
+        memcpy(how.mean, model->towers[t].dims.image_mean, sizeof how.mean);
+        memcpy(how.std, model->towers[t].dims.image_std, sizeof how.std);
         VR_TRY(vr_image_preprocess(out->pixels[t] + (size_t)region * 3 * size * size, image, &how, err));
     }
     return VRWKV_OK;

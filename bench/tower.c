@@ -38,7 +38,7 @@ static vr_status run(const vr_shape *shape, vr_dtype type, vr_pool *pool, vr_err
     vr_lone_tower tower = {0};
     vr_settings *settings = NULL;
     VR_TRY(vr_settings_parse(&settings, shape->config, strlen(shape->config), err));
-    vr_status status = vr_lone_tower_random(&tower, settings, type, err);
+    vr_status status = vr_lone_tower_random(&tower, settings, type, true, err);
     if (status == VRWKV_OK) status = measure(&tower, shape->name, pool, err);
     vr_lone_tower_close(&tower);
     vr_settings_free(settings);

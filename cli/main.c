@@ -57,7 +57,9 @@ static void print_help(void) {
             printf("\n%s:\n", verbs[i].name);
     }
     printf("\nvrwkv VERB --help tells a verb's options; vrwkv --version the version.\n"
-           "The environment's VRWKV_CPU=generic|avx2|avx512|neon forces a kernel set.\n\n"
+           "The environment's VRWKV_CPU=generic|avx2|avx512|neon forces a kernel set;\n"
+           "VRWKV_EXACT=1 multiplies quantised weights as f32: slower, without rounding\n"
+           "activations to 8 bit.\n\n"
            "Example:\n  vrwkv run -m model.gguf -i photo.jpg -p \"What is in this picture?\"\n");
 }
 

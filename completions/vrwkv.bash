@@ -15,9 +15,9 @@ _vrwkv() {
     --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection rotation spiral snake zigzag" -- "$cur"); return ;;
     --image-position) mapfile -t COMPREPLY < <(compgen -W "first last middle" -- "$cur"); return ;;
     --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0 v6.20 hd uhd v7.00 v7.01 v7.02 v7.03 v7.04" -- "$cur"); return ;;
-    --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q6_k q5_k q4_k q4_0" -- "$cur"); return ;;
+    --type | --vision-type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q6_k q5_k q4_k q4_0" -- "$cur"); return ;;
     --shape) mapfile -t COMPREPLY < <(compgen -W "v6-1b6 v6-3b v6-7b v7-0b1 v7-0b4 v7-1b5" -- "$cur"); return ;;
-    -n | -p | -t | -r | --repeats | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
+    -n | -p | -t | -r | --repeats | --lengths | --max-tokens | --prompt | --tokens | --threads | --temp | --top-k | --top-p | --min-p | --typical | \
         --repeat-penalty | --presence-penalty | --frequency-penalty | --penalty-decay | --seed | --stop | --stop-token | \
         --ctx-len | --limit | --chunk | --batch | --rank-top | --vit-heads | --grid-size | --num-token-per-image | --rescale-every) return ;;
     esac
@@ -34,7 +34,7 @@ _vrwkv() {
     prompt) options="--image-position --version --ctx-len --model --json --threads" ;;
     trace) options="$model --tokens --prompt --image --pixels --manner --out --pad" ;;
     verify) options="--manner --strict --threads --json --verbose" ;;
-    bench) options="--shape --type --prompt --repeats --threads --json" ;;
+    bench) options="--shape --type --vision-type --model --prompt --repeats --lengths --plot --threads --json" ;;
     *) return ;;
     esac
     if [ "${cur#-}" != "$cur" ]; then

@@ -101,6 +101,8 @@ typedef struct vrwkv_model_options {
     const char *scan;             /* another scan than the model's ("unidirection", "bidirection"), or NULL */
     const char *image_position;   /* "first", "last", "middle", or NULL: the model's */
     int no_mmap;                  /* not 0: read the file into memory instead of mapping it */
+    int exact;                    /* not 0: quantised weights are multiplied as f32 too, slowly; without, as 8-bit
+                                     numbers (docs/ACCURACY.md). VRWKV_EXACT=1 in the environment sets it */
     int lock_memory;              /* not 0: keep the weights from being paged out (mlock) */
     uint64_t max_workspace_bytes; /* scratch memory of one running call; 0: 16 GiB of address space */
     uint64_t max_pixels;          /* largest picture accepted, checked before decoding; 0: 178956970 */

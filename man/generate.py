@@ -83,6 +83,8 @@ print(".SH ANSWERS AS JSON\n"
       "\\fIimage_tokens\\fR the rows of the picture (zero rows too), \\fImemory_bytes\\fR is the largest resident memory,\n"
       "\\fIstop_reason\\fR is length, token, string or interrupted.")
 print(".SH ENVIRONMENT\n.TP\n.B VRWKV_CPU\nForces a kernel set: generic, avx2, avx512 or neon. An unknown set, or one that the\n"
-      "processor lacks, is an error.")
+      "processor lacks, is an error.\n.TP\n.B VRWKV_EXACT\n1: quantised weights are multiplied as f32. Without it\n"
+      "activations are rounded to 8 bit for such products, which is several times as fast on x86\\-64. verify and train are\n"
+      "always exact.")
 print(".SH EXIT STATUS\n0 done, 1 failed, 2 wrong usage; 130 after Ctrl\\-C, which ends an answer after its current token\n"
       "(a second Ctrl\\-C kills the program), 143 after a kill, which leaves no half-written file either.")

@@ -380,7 +380,7 @@ static void random_models_run(void **state) {
         vrwkv_model *random = NULL;
         vrwkv_features *picture = NULL;
         vrwkv_context *context = NULL;
-        OK(vr_model_random(config, types[i], &(vrwkv_model_options){.threads = 1}, &random, &err));
+        OK(vr_model_random(config, types[i], types[i], &(vrwkv_model_options){.threads = 1}, &random, &err));
         assert_int_equal(vrwkv_model_info(random)->image_tokens, 5);
         OK(vrwkv_encode_pixels(random, NULL, 1, &picture, &err));
         OK(vrwkv_context_new(random, NULL, &context, &err));

@@ -516,13 +516,89 @@ static void test_pool_slow_chunk(void **state) {
     vr_pool_close(c.pool);
 }
 
+/* ---- helped jobs ---- */
+
+enum { HELPED = 60 };
+
+typedef struct helped {
+    int number;     /* of the job, in every word of `input` */
+    int input[100];
+    struct helped_log { pthread_t caller; atomic_int published[HELPED], wrong, late; useconds_t delay; } *log;
+} helped;
+
+/* Whoever is not the caller dawdles; its input must stay what it was. */
+static void compute_helped(const void *job, int64_t chunk, void *result) {
+    const helped *h = job;
+    if (h->log->delay && !pthread_equal(pthread_self(), h->log->caller)) {
+        atomic_fetch_add(&h->log->late, 1);
+        usleep(h->log->delay);
+        atomic_fetch_sub(&h->log->late, 1);
+    }
+    *(int64_t *)result = chunk * chunk;
+    for (int i = 0; i < 100; i++)
+        if (h->input[i] != h->number) atomic_fetch_add(&h->log->wrong, 1);
+}
+
+static void publish_helped(const void *job, int64_t chunk, const void *result) {
+    const helped *h = job;
+    if (*(const int64_t *)result != chunk * chunk) atomic_fetch_add(&h->log->wrong, 1);
+    atomic_fetch_add(&h->log->published[chunk], 1);
+}
+
+static const vr_pool_helped helped_fns = {compute_helped, publish_helped};
+
+static void run_helped(vr_pool *pool, struct helped_log *log, int number, int64_t n) {
+    helped *h = vr_pool_claim(pool, sizeof *h);
+    assert_non_null(h);
+    *h = (helped){.number = number, .log = log};
+    for (int i = 0; i < 100; i++) h->input[i] = number;
+    vr_pool_help(pool, &helped_fns, n);
+    for (int64_t i = 0; i < HELPED; i++) {
+        assert_int_equal(atomic_load(&log->published[i]), i < n);
+        atomic_store(&log->published[i], 0);
+    }
+}
+
+/* Every chunk is published once; a caller does not wait for a thread that is late, and what that thread
+ * still reads is left alone by the jobs that follow. */
+static void test_pool_helped(void **state) {
+    (void)state;
+    vr_error err = {0};
+    vr_pool *pool;
+    static struct helped_log log;
+    bool overtaken = false;
+    log.caller = pthread_self();
+    for (int threads = 2; threads <= 4; threads++) {
+        assert_int_equal(vr_pool_open(&pool, threads, &err), VRWKV_OK);
+        log.delay = 0;
+        for (int i = 0; i < 2000; i++) run_helped(pool, &log, i, i % HELPED + 1);
+        log.delay = 20000;
+        for (int i = 0; i < 40; i++) {
+            usleep(i % 4 * 3000); /* at times all workers are free, at times all are late */
+            run_helped(pool, &log, i, HELPED);
+            overtaken = overtaken || atomic_load(&log.late) > 0;
+        }
+        assert_null(vr_pool_claim(pool, VR_POOL_JOB_BYTES + 1));
+        assert_non_null(vr_pool_claim(pool, VR_POOL_JOB_BYTES));
+        assert_null(vr_pool_claim(pool, 1)); /* taken */
+        vr_pool_unclaim(pool);
+        vr_pool_close(pool);
+    }
+    assert_true(overtaken);
+    assert_int_equal(atomic_load(&log.wrong), 0);
+    assert_null(vr_pool_claim(NULL, 1));
+    assert_int_equal(vr_pool_open(&pool, 1, &err), VRWKV_OK);
+    assert_null(vr_pool_claim(pool, 1)); /* nobody to help */
+    vr_pool_close(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_status),      cmocka_unit_test(test_dtype),        cmocka_unit_test(test_shape),
         cmocka_unit_test(test_f16),         cmocka_unit_test(test_bf16),         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_arena),       cmocka_unit_test(test_row),          cmocka_unit_test(test_rng),
         cmocka_unit_test(test_pool),        cmocka_unit_test(test_pool_nested),  cmocka_unit_test(test_pool_callers),
-        cmocka_unit_test(test_pool_slow_chunk),
+        cmocka_unit_test(test_pool_slow_chunk), cmocka_unit_test(test_pool_helped),
     };
     const struct CMUnitTest files[] = {cmocka_unit_test(test_writer), cmocka_unit_test(test_io_failures)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,7 @@ static const char *in_folder(const char *name) {
 }
 
 static vrwkv_model *open_model(const char *path, const char *mmproj, const vr_settings *settings) {
-    vrwkv_model_options options = {.threads = 2, .mmproj = mmproj};
+    vrwkv_model_options options = {.threads = 2, .mmproj = mmproj, .exact = 1};
     vrwkv_model *model = NULL;
     OK(vr_model_open(path, &options, settings, &model, &err));
     return model;

@@ -548,6 +548,11 @@ static void test_plan(void) {
     CHECK(vr_trainer_open(&t, model, &(vr_weight_choice){.wanted = vr_plan_wants, .user = &plan}, 1 << 20, &err) ==
               VRWKV_ERR_ARGUMENT,
           "nothing is trained");
+    model->options.exact = 0;
+    plan.proj = true;
+    CHECK(vr_trainer_open(&t, model, &(vr_weight_choice){.wanted = vr_plan_wants, .user = &plan}, 1 << 20, &err) ==
+                  VRWKV_ERR_ARGUMENT && strstr(err.message, "exact"),
+          "products of 8-bit numbers: %s", err.message);
     vrwkv_model_close(model);
 }
 

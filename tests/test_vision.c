@@ -33,7 +33,7 @@ static vr_status open_tower(vr_lone_tower *tower, const char *name, const char *
 
 static vr_status random_tower(vr_lone_tower *tower, const char *json, vr_dtype type) {
     vr_settings *settings = settings_of(json);
-    vr_status status = vr_lone_tower_random(tower, settings, type, &err);
+    vr_status status = vr_lone_tower_random(tower, settings, type, false, &err);
     vr_settings_free(settings);
     return status;
 }

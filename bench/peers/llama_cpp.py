@@ -28,6 +28,7 @@ import venv
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HOME = os.path.join(ROOT, "build", "peers")
 VRWKV = os.path.join(ROOT, "build", "vrwkv")
+os.environ["VRWKV_EXACT"] = "1"  # the numbers of files are compared, not ways to multiply them
 TEXT = "The state holds what was seen.\n\t\u56fe\u7247 \"q\" 'a' \\ caf\u00e9 \U0001f600"
 OUR_TYPES = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_0"]
 THEIR_TYPES = {"Q8_0": 7, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}

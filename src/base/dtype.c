@@ -13,6 +13,9 @@ static const vr_dtype_info table[VR_DTYPE_COUNT] = {
     [VR_Q4_1] = {"q4_1", 32, 20, 3, NULL},     [VR_Q5_0] = {"q5_0", 32, 22, 6, NULL},
     [VR_Q5_1] = {"q5_1", 32, 24, 7, NULL},     [VR_Q4_K] = {"q4_k", 256, 144, 12, NULL},
     [VR_Q5_K] = {"q5_k", 256, 176, 13, NULL},  [VR_Q6_K] = {"q6_k", 256, 210, 14, NULL},
+    [VR_Q8_0_R8] = {"q8_0_r8", 32, 34, -1, NULL},   [VR_Q4_0_R8] = {"q4_0_r8", 32, 18, -1, NULL},
+    [VR_Q4_K_R8] = {"q4_k_r8", 256, 144, -1, NULL}, [VR_Q5_K_R8] = {"q5_k_r8", 256, 176, -1, NULL},
+    [VR_Q6_K_R8] = {"q6_k_r8", 256, 210, -1, NULL},
 };
 
 const vr_dtype_info *vr_dtype_of(vr_dtype type) { return &table[(unsigned)type < VR_DTYPE_COUNT ? type : VR_F32]; }

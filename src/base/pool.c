@@ -1,12 +1,15 @@
-/* Thread pool. A caller that wins `busy` writes the job's fields, publishes them by storing a new
- * number into `open`, and works like any other thread until the chunk counter runs out. Then it
- * stores 0 into `open` and waits until no worker is inside.
+/* Thread pool. A caller that wins `busy` writes the job into a free slot, publishes it by storing a new
+ * number into `open` (which also names the slot), and works like any other thread until the chunk
+ * counter runs out. Then it waits: for a plain job until no worker is inside its slot, for a helped one
+ * until every chunk is published. The job ends with a 0 in `open`.
  *
- * A worker raises `inside` BEFORE it looks at `open`; the closing caller stores `open` BEFORE it looks
- * at `inside`. Both are sequentially consistent, so either the caller waits for the worker or the
- * worker finds the job closed and touches nothing. A worker that sleeps or was descheduled between
- * two jobs therefore delays nobody. The pairs sleepers/open and waiting/inside work alike; who finds
- * a sleeper signals under the mutex, under which the sleeper tests its condition. */
+ * A worker raises the slot's `inside` BEFORE it looks at `open` again; a caller stores 0 into `open` BEFORE
+ * it looks at `inside` to take a slot. All are sequentially consistent, so either the caller finds the slot
+ * in use or the worker finds the job closed and touches nothing. A worker that sleeps or was descheduled
+ * between two jobs therefore delays nobody. A worker is inside one slot at most, so of one slot more than
+ * there are workers one is always free, however many of them are late. The pairs sleepers/open and
+ * waiting/inside, waiting/done work alike; who finds a sleeper signals under the mutex, under which the
+ * sleeper tests its condition. */
 #include "base/pool.h"
 #include "base/cpu.h"
 #include "base/memory.h"
@@ -18,7 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPINS = 2000, MAX_THREADS = 4096 };
+enum {
+    SPINS = 2000,    /* pauses before a thread sleeps: about 40 us */
+    PATIENCE = 500,  /* before a caller computes a late chunk itself: about what a chunk takes */
+    MAX_THREADS = 4096
+};
 
 typedef struct worker {
     vr_pool *pool;
@@ -26,16 +33,26 @@ typedef struct worker {
     int index;
 } worker;
 
-struct vr_pool {
-    vr_pool_fn fn; /* the open job: written only while no worker is inside */
+typedef struct slot {
+    vr_pool_fn fn; /* the job: written only while no worker is inside */
+    vr_pool_helped helped; /* where fn is NULL */
     void *job;
     int64_t n_chunks;
     _Alignas(64) atomic_int_least64_t next; /* first chunk that nobody claimed */
-    _Alignas(64) atomic_uint_least64_t open; /* number of the open job; 0: none */
-    _Alignas(64) atomic_int inside;          /* workers that may be reading the job */
-    atomic_int sleepers;
+    _Alignas(64) atomic_int_least64_t done; /* helped: chunks that are published */
+    _Alignas(64) atomic_int inside;         /* workers that may be reading the job */
+    atomic_bool taken[VR_POOL_CHUNKS];      /* helped: somebody publishes or has published this one */
+} slot;
+
+struct vr_pool {
+    _Alignas(64) atomic_uint_least64_t open; /* number of the open job; 0: none. Its slot is number % n_slots */
+    _Alignas(64) atomic_int sleepers;
     atomic_bool busy, waiting, quit;
-    uint64_t jobs; /* numbers given so far; of the caller that holds busy */
+    uint64_t jobs; /* given so far; of the caller that holds busy, like `claimed` */
+    slot *claimed;
+    slot *slots;
+    int n_slots;
+    char *memory; /* VR_POOL_JOB_BYTES for each slot, then VR_POOL_RESULT_BYTES for each thread */
     pthread_mutex_t mutex;
     pthread_cond_t wake, done;
     worker *workers;
@@ -50,11 +67,35 @@ static void pause_briefly(void) {
 #endif
 }
 
-static void claim_chunks(vr_pool *pool, int thread) {
+static void *result_of(const vr_pool *pool, int thread) {
+    return pool->memory + (size_t)pool->n_slots * VR_POOL_JOB_BYTES + (size_t)thread * VR_POOL_RESULT_BYTES;
+}
+
+/* Wakes the caller where it sleeps for what has just changed. */
+static void tell_caller(vr_pool *pool) {
+    if (!atomic_load(&pool->waiting)) return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_signal(&pool->done);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void do_helped(vr_pool *pool, slot *s, int64_t chunk, int thread) {
+    if (atomic_load(&s->taken[chunk])) return;
+    void *result = result_of(pool, thread);
+    s->helped.compute(s->job, chunk, result);
+    if (atomic_exchange(&s->taken[chunk], true)) return;
+    s->helped.publish(s->job, chunk, result);
+    if (atomic_fetch_add(&s->done, 1) + 1 == s->n_chunks) tell_caller(pool);
+}
+
+static void claim_chunks(vr_pool *pool, slot *s, int thread) {
     for (;;) {
-        int64_t chunk = atomic_fetch_add(&pool->next, 1);
-        if (chunk >= pool->n_chunks) return;
-        pool->fn(pool->job, chunk, thread);
+        int64_t chunk = atomic_fetch_add(&s->next, 1);
+        if (chunk >= s->n_chunks) return;
+        if (s->fn)
+            s->fn(s->job, chunk, thread);
+        else
+            do_helped(pool, s, chunk, thread);
     }
 }
 
@@ -82,30 +123,62 @@ static void *work(void *argument) {
     for (;;) {
         wait_for_news(pool, seen);
         if (atomic_load(&pool->quit)) return NULL;
-        atomic_fetch_add(&pool->inside, 1);
         uint64_t open = atomic_load(&pool->open);
-        if (open != 0 && open != seen) {
-            claim_chunks(pool, self->index);
+        if (open == 0 || open == seen) continue;
+        slot *s = &pool->slots[open % (uint64_t)pool->n_slots];
+        atomic_fetch_add(&s->inside, 1);
+        if (atomic_load(&pool->open) == open) {
+            claim_chunks(pool, s, self->index);
             seen = open;
         }
-        if (atomic_fetch_sub(&pool->inside, 1) == 1 && atomic_load(&pool->waiting)) {
-            pthread_mutex_lock(&pool->mutex);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->mutex);
-        }
+        if (atomic_fetch_sub(&s->inside, 1) == 1) tell_caller(pool);
     }
 }
 
-static void wait_until_left(vr_pool *pool) {
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load(&pool->inside) == 0) return;
+static bool is_finished(slot *s) {
+    return s->fn ? atomic_load(&s->inside) == 0 : atomic_load(&s->done) == s->n_chunks;
+}
+
+static bool finishes_within(slot *s, int pauses) {
+    for (int i = 0; i < pauses; i++) {
+        if (is_finished(s)) return true;
         pause_briefly();
     }
+    return false;
+}
+
+static void wait_until_finished(vr_pool *pool, slot *s) {
+    if (!s->fn && !finishes_within(s, PATIENCE))
+        for (int64_t chunk = 0; chunk < s->n_chunks; chunk++) do_helped(pool, s, chunk, 0);
+    if (finishes_within(s, SPINS)) return;
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->waiting, true);
-    while (atomic_load(&pool->inside) != 0) pthread_cond_wait(&pool->done, &pool->mutex);
+    while (!is_finished(s)) pthread_cond_wait(&pool->done, &pool->mutex);
     atomic_store(&pool->waiting, false);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+/* The caller holds `busy`. */
+static slot *free_slot(vr_pool *pool) {
+    slot *s = pool->slots;
+    while (atomic_load(&s->inside)) s++;
+    return s;
+}
+
+static void run_job(vr_pool *pool, slot *s, int64_t n_chunks) {
+    s->n_chunks = n_chunks;
+    atomic_store(&s->next, 0);
+    atomic_store(&pool->open, ++pool->jobs * (uint64_t)pool->n_slots + (uint64_t)(s - pool->slots));
+    if (atomic_load(&pool->sleepers) > 0) {
+        pthread_mutex_lock(&pool->mutex);
+        pthread_cond_broadcast(&pool->wake);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+    claim_chunks(pool, s, 0);
+    if (s->fn) atomic_store(&pool->open, 0); /* nobody may enter while it waits for them to leave */
+    wait_until_finished(pool, s);
+    atomic_store(&pool->open, 0);
+    atomic_store(&pool->busy, false);
 }
 
 void vr_pool_run(vr_pool *pool, vr_pool_fn fn, void *job, int64_t n_chunks) {
@@ -113,20 +186,28 @@ void vr_pool_run(vr_pool *pool, vr_pool_fn fn, void *job, int64_t n_chunks) {
         for (int64_t chunk = 0; chunk < n_chunks; chunk++) fn(job, chunk, 0);
         return;
     }
-    pool->fn = fn;
-    pool->job = job;
-    pool->n_chunks = n_chunks;
-    atomic_store(&pool->next, 0);
-    atomic_store(&pool->open, ++pool->jobs);
-    if (atomic_load(&pool->sleepers) > 0) {
-        pthread_mutex_lock(&pool->mutex);
-        pthread_cond_broadcast(&pool->wake);
-        pthread_mutex_unlock(&pool->mutex);
-    }
-    claim_chunks(pool, 0);
-    atomic_store(&pool->open, 0);
-    wait_until_left(pool);
-    atomic_store(&pool->busy, false);
+    slot *s = free_slot(pool);
+    s->fn = fn;
+    s->job = job;
+    run_job(pool, s, n_chunks);
+}
+
+void *vr_pool_claim(vr_pool *pool, size_t bytes) {
+    if (!pool || pool->n_workers == 0 || bytes > VR_POOL_JOB_BYTES || atomic_exchange(&pool->busy, true)) return NULL;
+    slot *s = pool->claimed = free_slot(pool);
+    s->fn = NULL;
+    s->job = pool->memory + (size_t)(s - pool->slots) * VR_POOL_JOB_BYTES;
+    return s->job;
+}
+
+void vr_pool_unclaim(vr_pool *pool) { atomic_store(&pool->busy, false); }
+
+void vr_pool_help(vr_pool *pool, const vr_pool_helped *fns, int64_t n_chunks) {
+    slot *s = pool->claimed;
+    s->helped = *fns;
+    atomic_store(&s->done, 0);
+    for (int64_t chunk = 0; chunk < n_chunks; chunk++) atomic_store_explicit(&s->taken[chunk], false, memory_order_relaxed);
+    run_job(pool, s, n_chunks);
 }
 
 /* Signals are the program's business: workers inherit a mask that blocks them all. */
@@ -150,19 +231,21 @@ vr_status vr_pool_open(vr_pool **out, int threads, vr_error *err) {
     if (threads < 0 || threads > MAX_THREADS)
         return vr_fail(err, VRWKV_ERR_ARGUMENT, "%d threads, expected 0 (one per core) to %d", threads, MAX_THREADS);
     if (threads == 0) threads = vr_cpu_get()->cores;
+    size_t slots = (size_t)threads, memory = slots * (VR_POOL_JOB_BYTES + VR_POOL_RESULT_BYTES);
     vr_pool *pool = aligned_alloc(_Alignof(vr_pool), sizeof *pool);
-    worker *workers = vr_alloc((size_t)threads, sizeof *workers);
-    if (!pool || !workers) {
-        free(pool);
-        free(workers);
-        return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %d threads", threads);
-    }
+    if (!pool) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %d threads", threads);
     memset(pool, 0, sizeof *pool);
-    pool->workers = workers;
+    pool->workers = vr_alloc((size_t)threads, sizeof *pool->workers);
+    pool->n_slots = threads; /* workers and one */
+    pool->slots = aligned_alloc(_Alignof(slot), slots * sizeof(slot));
+    pool->memory = aligned_alloc(64, memory); /* its pages are touched as they are used */
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
-    vr_status status = start_workers(pool, threads - 1, err);
+    if (pool->slots) memset(pool->slots, 0, slots * sizeof(slot));
+    bool enough = pool->workers && pool->slots && pool->memory;
+    vr_status status = enough ? start_workers(pool, threads - 1, err)
+                              : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %d threads", threads);
     if (status != VRWKV_OK)
         vr_pool_close(pool);
     else
@@ -180,6 +263,8 @@ void vr_pool_close(vr_pool *pool) {
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
+    free(pool->memory);
+    free(pool->slots);
     free(pool->workers);
     free(pool);
 }

@@ -3,6 +3,7 @@
 #ifndef VR_OPS_INTERNAL_H
 #define VR_OPS_INTERNAL_H
 #include "ops/ops.h"
+#include "ops/pack.h"
 #include "ops/quant.h"
 #include "ops/tape.h"
 
@@ -68,8 +69,12 @@ typedef struct vr_matmul {
     int64_t groups, T, O, I;
 } vr_matmul;
 
-/* Scratch is taken from the arena and given back; false after failing the run. */
+/* Scratch is taken from the arena and given back; false after failing the run. Packed weights come in one
+ * group (groups = 1). */
 bool vr_op_matmul(vr_run *run, const vr_matmul *m);
+/* Up to VR_OP_MATMULS products that do not wait for each other, as one piece of work for the threads. */
+enum { VR_OP_MATMULS = 8 };
+bool vr_op_matmuls(vr_run *run, const vr_matmul *list, int n);
 /* The gradients of such a product, added to dx, dw, db, which lie as x, w (f32) and bias do and may be NULL;
  * dy lies as y. The second is the backward pass of the operation that is such a product: saved is a vr_matmul. */
 void vr_op_matmul_back(vr_run *run, const vr_matmul *m, const float *dy, float *dx, float *dw, float *db);
@@ -77,6 +82,11 @@ void vr_op_matmul_backward(vr_run *run, const void *saved);
 
 /* Records y[t] = source[index[t]] for the rows of y; a negative index is a row of zeros. */
 vr_tensor *vr_op_record_rows(vr_run *run, vr_tensor *y, const void *source, const int32_t *index);
-/* The decoder of a stored type: the kernel set's, or the plain one. NULL: cannot be read. */
+/* The decoder of a stored type, of the rows of a packed one: the kernel set's, or the plain one. NULL: cannot
+ * be read. */
 vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type);
+/* Columns from..to-1, whole blocks, of row `row` of a matrix of I columns, packed or not, to f32; scratch holds as
+ * many floats. */
+void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, int64_t from, int64_t to,
+                    float *out, void *scratch);
 #endif

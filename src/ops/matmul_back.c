@@ -21,7 +21,7 @@ typedef struct back_product {
     float *to;            /* dx or dw */
     vr_decode_fn decode;
     float *scratch;       /* per thread: [STEPS, STRIDE], [STEPS, ROW_STRIDE] */
-    int64_t M, row_bytes; /* rows of a group's gradient */
+    int64_t M;            /* rows of a group's gradient */
     int64_t columns, down, across; /* columns of a tile; tiles of a group's gradient */
 } back_product;
 
@@ -45,13 +45,13 @@ static void lay_out(float *to, int64_t to_stride, const float *from, int64_t str
 static void dx_chunk(void *job, int64_t chunk, int thread) {
     const back_product *p = job;
     const vr_matmul *m = p->m;
-    const vr_dtype_info *info = vr_dtype_of(m->type);
     tile at = find_tile(p, chunk);
-    float *rows = p->scratch + thread * SCRATCH;
+    float *rows = p->scratch + thread * SCRATCH, *packed = rows + STEPS * STRIDE;
     for (int64_t o = 0; o < m->O; o += STEPS) {
         int64_t n = m->O - o < STEPS ? m->O - o : STEPS;
-        const char *w = (const char *)m->w + (at.group * m->O + o) * p->row_bytes + at.column / info->block * info->bytes;
-        for (int64_t k = 0; k < n; k++) p->decode(rows + k * STRIDE, w + k * p->row_bytes, at.columns);
+        for (int64_t k = 0; k < n; k++)
+            vr_op_read_row(p->decode, m->type, m->w, at.group * m->O + o + k, m->I, at.column, at.column + at.columns,
+                           rows + k * STRIDE, packed);
         p->kernels->outer(p->to + at.group * m->x_step + at.row * m->x_stride + at.column, m->x_stride,
                           p->dy + at.group * m->y_step + at.row * m->y_stride + o, m->y_stride, 1, rows, STRIDE,
                           at.rows, at.columns, n);
@@ -103,7 +103,6 @@ void vr_op_matmul_back(vr_run *run, const vr_matmul *m, const float *dy, float *
     if (dx) {
         p.to = dx, p.M = m->T;
         p.decode = vr_op_decoder(run, m->type);
-        p.row_bytes = m->I / vr_dtype_of(m->type)->block * vr_dtype_of(m->type)->bytes;
         cut(&p, dx_chunk, run);
     }
     if (dw) {

@@ -34,6 +34,7 @@ typedef struct vr_run {
     vr_tape *tape;
     vr_error *err;
     vr_status status;   /* first failure; sticky */
+    bool exact;         /* weights in packed order are multiplied as f32 too, not as 8-bit numbers; always so with a tape */
     const int *cancel;  /* points to a flag that another thread may set; NULL: none */
     const vr_adapter *adapters; /* [n_adapters] in the order of the matrices' addresses */
     int n_adapters;
@@ -57,6 +58,10 @@ typedef void (*vr_watch_fn)(void *user, const char *name, const vr_tensor *value
 vr_tensor *vr_embed(vr_run *run, const vr_tensor *table, const int32_t *ids, int64_t n);
 /* y[T,O] = x[T,I] w[O,I]^T + b[O]; b may be NULL. src: nn.Linear */
 vr_tensor *vr_linear(vr_run *run, const vr_tensor *x, const vr_tensor *w, const vr_tensor *b);
+/* y = x w^T of each: products that do not wait for each other, at most 8, as one piece of work for the
+ * threads. After a failure every y is NULL. */
+typedef struct vr_product { const vr_tensor *x, *w; vr_tensor *y; } vr_product;
+void vr_linears(vr_run *run, vr_product *list, int n);
 /* Low-rank: y = act(x w1^T) w2^T with w1 [R,C], w2 [O,R]. Grouped, w1 [G*R,C], w2 [G,O,R] gives
  * y [G,T,O], where group g sees columns g*R.. of the middle. src: RWKV-6 time_maa_w1/w2, time_decay_w1/w2 */
 typedef enum vr_act {

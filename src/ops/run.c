@@ -113,9 +113,10 @@ bool vr_op_is_like(vr_run *run, const char *op, const char *name, const vr_tenso
 bool vr_op_is_readable(vr_run *run, const char *op, const char *name, const vr_tensor *w) {
     char text[128];
     uint64_t bytes;
-    if (w->data && w->ndim >= 2 && vr_op_decoder(run, w->dtype) && vr_shape_bytes(w->dtype, w->ndim, w->shape, &bytes))
-        return true;
-    vr_op_fail(run, vr_op_decoder(run, w->dtype) ? VRWKV_ERR_SHAPE : VRWKV_ERR_UNSUPPORTED,
+    bool packed = vr_is_packed(w->dtype), readable = vr_op_decoder(run, w->dtype);
+    bool whole = !packed || vr_can_pack(vr_plain_type(w->dtype), w->ndim, w->shape);
+    if (w->data && w->ndim >= 2 && readable && whole && vr_shape_bytes(w->dtype, w->ndim, w->shape, &bytes)) return true;
+    vr_op_fail(run, readable ? VRWKV_ERR_SHAPE : VRWKV_ERR_UNSUPPORTED,
                "%s: %s is %s, expected a matrix of a type that can be computed with, in whole blocks", op, name,
                describe(w, text, sizeof text));
     return false;
@@ -196,7 +197,21 @@ void vr_op_back_rows(vr_run *run, vr_back_fn fn, const void *job, int64_t T, int
 
 vr_decode_fn vr_op_decoder(const vr_run *run, vr_dtype type) {
     if ((unsigned)type >= VR_DTYPE_COUNT) return NULL;
+    type = vr_plain_type(type);
     if (run->kernels->decode[type]) return run->kernels->decode[type];
     const vr_quant *quant = vr_quant_of(type);
     return quant ? quant->decode : NULL;
+}
+
+void vr_op_read_row(vr_decode_fn decode, vr_dtype type, const void *w, int64_t row, int64_t I, int64_t from, int64_t to,
+                    float *out, void *scratch) {
+    const vr_dtype_info *info = vr_dtype_of(type);
+    int64_t bytes = I / info->block * info->bytes, first = from / info->block * info->bytes;
+    const void *at = (const char *)w + row * bytes + first;
+    if (vr_is_packed(type)) {
+        int64_t group = row / VR_PACKED_ROWS * VR_PACKED_ROWS;
+        vr_unpack_row(vr_plain_type(type), scratch, (const char *)w + group * bytes + VR_PACKED_ROWS * first, (int)(row - group), to - from);
+        at = scratch;
+    }
+    decode(out, at, to - from);
 }

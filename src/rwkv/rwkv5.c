@@ -44,11 +44,14 @@ static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, const layer5 *l, c
     int64_t C = model->dims.n_embd;
     int H = model->dims.dim_att / model->dims.head_size;
     vr_tensor *p = vr_token_shift(run, a, pass->spans, vr_pass_states(run, pass, 0), pass->n);
-    vr_tensor *r = vr_linear(run, vr_lerp(run, p, a, &l->mix_r, NULL), &l->receptance, NULL);
-    vr_tensor *k = vr_linear(run, vr_lerp(run, p, a, &l->mix_k, NULL), &l->key, NULL);
-    vr_tensor *v = vr_linear(run, vr_lerp(run, p, a, &l->mix_v, NULL), &l->value, NULL);
-    vr_tensor *g = vr_activate(run, vr_linear(run, vr_lerp(run, p, a, &l->mix_g, NULL), &l->gate, NULL), VR_ACT_SILU);
-    vr_tensor *y = vr_wkv6(run, r, k, v, &l->decay, &l->faaaa, pass->spans, vr_pass_states(run, pass, 2 * C), pass->n);
+    enum { R, K, V, G, PRODUCTS };
+    vr_product of[PRODUCTS] = {[R] = {vr_lerp(run, p, a, &l->mix_r, NULL), &l->receptance},
+                               [K] = {vr_lerp(run, p, a, &l->mix_k, NULL), &l->key},
+                               [V] = {vr_lerp(run, p, a, &l->mix_v, NULL), &l->value},
+                               [G] = {vr_lerp(run, p, a, &l->mix_g, NULL), &l->gate}};
+    vr_linears(run, of, PRODUCTS);
+    vr_tensor *g = vr_activate(run, of[G].y, VR_ACT_SILU);
+    vr_tensor *y = vr_wkv6(run, of[R].y, of[K].y, of[V].y, &l->decay, &l->faaaa, pass->spans, vr_pass_states(run, pass, 2 * C), pass->n);
     /* the original divides y by head_size_divisor first: the same with its square in eps */
     y = vr_group_norm(run, y, H, &l->ln_x_w, &l->ln_x_b, model->dims.group_norm_eps);
     return vr_linear(run, vr_mul(run, y, g), &l->output, NULL);
@@ -56,10 +59,11 @@ static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, const layer5 *l, c
 
 static vr_tensor *channel_mix(vr_run *run, const vr_rwkv *model, const layer5 *l, const vr_tensor *b, const vr_pass *pass) {
     vr_tensor *p = vr_token_shift(run, b, pass->spans, vr_pass_states(run, pass, model->dims.n_embd), pass->n);
-    vr_tensor *k = vr_linear(run, vr_lerp(run, p, b, &l->ffn_mix_k, NULL), &l->ffn_key, NULL);
-    vr_tensor *r = vr_linear(run, vr_lerp(run, p, b, &l->ffn_mix_r, NULL), &l->ffn_receptance, NULL);
-    vr_tensor *v = vr_linear(run, vr_activate(run, k, VR_ACT_RELU2), &l->ffn_value, NULL);
-    return vr_mul(run, vr_activate(run, r, VR_ACT_SIGMOID), v);
+    vr_product of[] = {[0] = {vr_lerp(run, p, b, &l->ffn_mix_k, NULL), &l->ffn_key},
+                       [1] = {vr_lerp(run, p, b, &l->ffn_mix_r, NULL), &l->ffn_receptance}};
+    vr_linears(run, of, VR_COUNT(of));
+    vr_tensor *v = vr_linear(run, vr_activate(run, of[0].y, VR_ACT_RELU2), &l->ffn_value, NULL);
+    return vr_mul(run, vr_activate(run, of[1].y, VR_ACT_SIGMOID), v);
 }
 
 static vr_tensor *block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, vr_pass *pass) {

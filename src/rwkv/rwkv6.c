@@ -71,22 +71,25 @@ static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, const layer6 *l, c
     vr_tensor *xv = vr_lerp(run, a, p, &l->maa_v, group(run, m, 2));
     vr_tensor *xr = vr_lerp(run, a, p, &l->maa_r, group(run, m, 3));
     vr_tensor *xg = vr_lerp(run, a, p, &l->maa_g, group(run, m, 4));
-    vr_tensor *r = vr_linear(run, xr, &l->receptance, NULL);
-    vr_tensor *k = vr_linear(run, xk, &l->key, NULL);
-    vr_tensor *v = vr_linear(run, xv, &l->value, NULL);
-    vr_tensor *g = vr_activate(run, vr_linear(run, xg, &l->gate, NULL), VR_ACT_SILU);
-    vr_tensor *w = vr_add(run, vr_lora(run, xw, &l->decay_w1, VR_ACT_TANH, &l->decay_w2), &l->decay);
-    vr_tensor *y = vr_wkv6(run, r, k, v, w, &l->faaaa, pass->spans, vr_pass_states(run, pass, 2 * C), pass->n);
+    enum { R, K, V, G, W, PRODUCTS };
+    vr_product of[PRODUCTS] = {[R] = {xr, &l->receptance}, [K] = {xk, &l->key}, [V] = {xv, &l->value}, [G] = {xg, &l->gate},
+                               [W] = {xw, &l->decay_w1}};
+    vr_linears(run, of, PRODUCTS);
+    vr_tensor *g = vr_activate(run, of[G].y, VR_ACT_SILU);
+    vr_tensor *w = vr_linear(run, vr_activate(run, of[W].y, VR_ACT_TANH), &l->decay_w2, NULL);
+    w = vr_add(run, w, &l->decay);
+    vr_tensor *y = vr_wkv6(run, of[R].y, of[K].y, of[V].y, w, &l->faaaa, pass->spans, vr_pass_states(run, pass, 2 * C), pass->n);
     y = vr_group_norm(run, y, H, &l->ln_x_w, &l->ln_x_b, model->dims.group_norm_eps);
     return vr_linear(run, vr_mul(run, y, g), &l->output, NULL);
 }
 
 static vr_tensor *channel_mix(vr_run *run, const vr_rwkv *model, const layer6 *l, const vr_tensor *b, const vr_pass *pass) {
     vr_tensor *p = vr_token_shift(run, b, pass->spans, vr_pass_states(run, pass, model->dims.n_embd), pass->n);
-    vr_tensor *k = vr_linear(run, vr_lerp(run, b, p, &l->ffn_maa_k, NULL), &l->ffn_key, NULL);
-    vr_tensor *r = vr_linear(run, vr_lerp(run, b, p, &l->ffn_maa_r, NULL), &l->ffn_receptance, NULL);
-    vr_tensor *v = vr_linear(run, vr_activate(run, k, VR_ACT_RELU2), &l->ffn_value, NULL);
-    return vr_mul(run, vr_activate(run, r, VR_ACT_SIGMOID), v);
+    vr_product of[] = {[0] = {vr_lerp(run, b, p, &l->ffn_maa_k, NULL), &l->ffn_key},
+                       [1] = {vr_lerp(run, b, p, &l->ffn_maa_r, NULL), &l->ffn_receptance}};
+    vr_linears(run, of, VR_COUNT(of));
+    vr_tensor *v = vr_linear(run, vr_activate(run, of[0].y, VR_ACT_RELU2), &l->ffn_value, NULL);
+    return vr_mul(run, vr_activate(run, of[1].y, VR_ACT_SIGMOID), v);
 }
 
 static vr_tensor *block(vr_run *run, const vr_rwkv *model, int layer, vr_tensor *x, vr_pass *pass) {

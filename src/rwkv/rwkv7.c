@@ -61,9 +61,9 @@ static void shape_letters(vr_dims *dims, const vr_rwkv_dims *from) {
     dims->size['G' - 'A'] = from->rank_gate;
 }
 
-/* sigmoid(base + (x w1) w2) */
-static vr_tensor *share(vr_run *run, const vr_tensor *x, const vr_tensor *base, const vr_tensor *w1, const vr_tensor *w2) {
-    return vr_activate(run, vr_add(run, vr_lora(run, x, w1, VR_ACT_NONE, w2), base), VR_ACT_SIGMOID);
+/* act(base + x) */
+static vr_tensor *from_base(vr_run *run, const vr_tensor *x, const vr_tensor *base, vr_act act) {
+    return vr_activate(run, vr_add(run, x, base), act);
 }
 
 static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, int layer, const layer7 *l, const vr_tensor *z,
@@ -71,23 +71,34 @@ static vr_tensor *time_mix(vr_run *run, const vr_rwkv *model, int layer, const l
     int64_t C = model->dims.n_embd;
     int H = model->dims.dim_att / model->dims.head_size;
     vr_tensor *p = vr_token_shift(run, z, pass->spans, vr_pass_states(run, pass, 0), pass->n);
-    vr_tensor *xw = vr_lerp(run, z, p, &l->x_w, NULL), *xa = vr_lerp(run, z, p, &l->x_a, NULL);
-    vr_tensor *xv = vr_lerp(run, z, p, &l->x_v, NULL), *xg = vr_lerp(run, z, p, &l->x_g, NULL);
-    vr_tensor *r = vr_linear(run, vr_lerp(run, z, p, &l->x_r, NULL), &l->receptance, NULL);
-    vr_tensor *k = vr_linear(run, vr_lerp(run, z, p, &l->x_k, NULL), &l->key, NULL);
-    vr_tensor *v = vr_linear(run, xv, &l->value, NULL);
-    vr_tensor *w = vr_activate(run, vr_add(run, vr_lora(run, xw, &l->w1, VR_ACT_TANH, &l->w2), &l->w0), VR_ACT_DECAY);
-    vr_tensor *a = share(run, xa, &l->a0, &l->a1, &l->a2);
-    vr_tensor *g = vr_lora(run, xg, &l->g1, VR_ACT_SIGMOID, &l->g2);
+    vr_tensor *xv = vr_lerp(run, z, p, &l->x_v, NULL);
+    enum { R, K, V, W, A, G, MIX }; /* MIX last: layer 0 has none. The last four are low-rank, in two halves */
+    int n = layer == 0 ? MIX : MIX + 1;
+    vr_product of[] = {[R] = {vr_lerp(run, z, p, &l->x_r, NULL), &l->receptance},
+                       [K] = {vr_lerp(run, z, p, &l->x_k, NULL), &l->key},
+                       [V] = {xv, &l->value},
+                       [W] = {vr_lerp(run, z, p, &l->x_w, NULL), &l->w1},
+                       [A] = {vr_lerp(run, z, p, &l->x_a, NULL), &l->a1},
+                       [G] = {vr_lerp(run, z, p, &l->x_g, NULL), &l->g1},
+                       [MIX] = {xv, &l->v1}};
+    vr_linears(run, of, n);
+    vr_tensor *r = of[R].y, *k = of[K].y, *v = of[V].y;
+    vr_product half[] = {[W] = {vr_activate(run, of[W].y, VR_ACT_TANH), &l->w2},
+                         [A] = {of[A].y, &l->a2},
+                         [G] = {vr_activate(run, of[G].y, VR_ACT_SIGMOID), &l->g2},
+                         [MIX] = {of[MIX].y, &l->v2}};
+    vr_linears(run, half + W, n - W);
+    vr_tensor *w = from_base(run, half[W].y, &l->w0, VR_ACT_DECAY);
+    vr_tensor *a = from_base(run, half[A].y, &l->a0, VR_ACT_SIGMOID);
     if (layer == 0)
         pass->value_first = v;
     else
-        v = vr_lerp(run, v, pass->value_first, NULL, share(run, xv, &l->v0, &l->v1, &l->v2));
+        v = vr_lerp(run, v, pass->value_first, NULL, from_base(run, half[MIX].y, &l->v0, VR_ACT_SIGMOID));
     vr_tensor *kk = vr_l2_norm(run, vr_mul(run, k, &l->k_k), H, 1e-12f);
     k = vr_lerp(run, k, vr_mul(run, k, a), &l->k_a, NULL); /* k*(1 + (a - 1)*k_a) */
     vr_tensor *y = vr_wkv7(run, r, w, k, v, kk, a, H, pass->spans, vr_pass_states(run, pass, 2 * C), pass->n);
     y = vr_group_norm(run, y, H, &l->ln_x_w, &l->ln_x_b, model->dims.group_norm_eps);
-    return vr_linear(run, vr_mul(run, vr_bonus(run, y, r, k, v, &l->r_k), g), &l->output, NULL);
+    return vr_linear(run, vr_mul(run, vr_bonus(run, y, r, k, v, &l->r_k), half[G].y), &l->output, NULL);
 }
 
 static vr_tensor *channel_mix(vr_run *run, const vr_rwkv *model, const layer7 *l, const vr_tensor *z, const vr_pass *pass) {

@@ -155,7 +155,9 @@ static vr_status fill(vrwkv_model *model, uint64_t seed, vr_error *err) {
 
 vr_status vr_init_model(const char *json, uint64_t seed, const vrwkv_model_options *options, vrwkv_model **out,
                         vr_error *err) {
-    VR_TRY(vr_model_random(json, VR_F32, options, out, err));
+    vrwkv_model_options exact = options ? *options : (vrwkv_model_options){0};
+    exact.exact = 1; /* as training wants it */
+    VR_TRY(vr_model_random(json, VR_F32, VR_F32, &exact, out, err));
     vr_status status = fill(*out, seed, err);
     if (status == VRWKV_OK) return status;
     vrwkv_model_close(*out);

@@ -195,7 +195,7 @@ static vr_status open_fresh(run *r, const vrwkv_model_options *options, const vr
 }
 
 static vr_status open_model(run *r, const vr_settings *settings) {
-    vrwkv_model_options options = {.threads = (int)r->set.threads, .mmproj = r->set.mmproj, .log = r->hooks->log,
+    vrwkv_model_options options = {.threads = (int)r->set.threads, .mmproj = r->set.mmproj, .exact = 1, .log = r->hooks->log,
                                    .progress = r->hooks->progress, .user = r->hooks->user};
     vr_small_vocab small = {0};
     const vr_vocab *world;

@@ -9,6 +9,8 @@
 vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes,
                           vr_error *err) {
     *t = (vr_trainer){.model = model, .logits_at_once = LOGITS_AT_ONCE};
+    if (!model->options.exact)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "a model is trained with exact products: it must be opened as exact");
     VR_TRY(vr_weight_set_open(&t->weights, model, choice, err));
     for (size_t i = 0; i < t->weights.n; i++) t->trains_towers |= strncmp(t->weights.items[i].name, "vit.", 4) == 0;
     vr_status status = vr_arena_open(&t->arena, (size_t)max_bytes, err);
@@ -27,7 +29,7 @@ void vr_trainer_close(vr_trainer *t) {
 
 static vr_run make_run(vr_trainer *t, vr_error *err) {
     vr_arena_release(&t->arena, 0);
-    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err,
+    return (vr_run){.arena = &t->arena, .pool = t->model->pool, .kernels = t->model->kernels, .err = err, .exact = true,
                     .cancel = t->cancel, .adapters = t->model->adapters, .n_adapters = t->model->n_adapters};
 }
 

@@ -26,7 +26,8 @@ typedef struct vr_train_image {
     int rows;
 } vr_train_image;
 
-/* Until vr_trainer_close the model's numbers are the trained ones.
+/* Until vr_trainer_close the model's numbers are the trained ones. The model must be opened as `exact`: gradients
+ * are of f32 products, and frozen weights are written as they are stored.
  * max_bytes: most that activations may take (of address space; gradients take as much again). */
 vr_status vr_trainer_open(vr_trainer *trainer, vrwkv_model *model, const vr_weight_choice *choice, uint64_t max_bytes,
                           vr_error *err);

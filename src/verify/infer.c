@@ -207,7 +207,7 @@ static vr_status check_prompt(vr_infer *in, vr_error *err) {
 
 static vr_status open_model(vr_infer *in, vr_error *err) {
     vr_settings *settings = NULL;
-    vrwkv_model_options options = {.threads = in->verify->threads};
+    vrwkv_model_options options = {.threads = in->verify->threads, .exact = 1};
     char *path = vr_path_join(in->item->folder, vr_case_text(in->item->json, "model", "model.pth"));
     if (!path) return vr_fail(err, VRWKV_ERR_MEMORY, "no memory for a path");
     vr_status status = vr_settings_file(&settings, in->item->path, err);

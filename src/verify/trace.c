@@ -116,7 +116,7 @@ vr_status vr_trace_check(vr_verify *verify, const vr_case *item, const vr_trace 
 
 vr_status vr_case_model(const vr_verify *verify, const vr_case *item, bool language_only, vrwkv_model **out, vr_error *err) {
     vr_settings *settings = NULL;
-    vrwkv_model_options options = {.threads = verify->threads};
+    vrwkv_model_options options = {.threads = verify->threads, .exact = 1};
     json_t *json = json_copy(item->json);
     if (language_only) {
         json_object_set_new(json, "towers", json_array());

@@ -117,7 +117,10 @@ vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err) {
     int n = vr_config_parts(&model->config, parts);
     VR_TRY(check_layers(model, parts, n, err));
     VR_TRY(vr_model_structs(model, parts, err));
-    for (int p = 0; p < n; p++) VR_TRY(vr_part_load(model->files, model->n_files, &parts[p], &model->owned, &model->info, err));
+    for (int p = 0; p < n; p++) {
+        VR_TRY(vr_part_load(model->files, model->n_files, &parts[p], &model->owned, &model->info, err));
+        if (!model->options.exact) VR_TRY(vr_part_pack(&parts[p], &model->owned, model->pool, err));
+    }
     return VRWKV_OK;
 }
 

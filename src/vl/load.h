@@ -51,12 +51,15 @@ void vr_owned_free(vr_owned *owned);
 vr_status vr_part_load(vr_weights *const *files, int n, const vr_part *part, vr_owned *owned, vrwkv_info *info, vr_error *err);
 /* The same with random numbers, matrices stored as `type` where their rows fit it. */
 vr_status vr_part_random(const vr_part *part, vr_dtype type, vr_owned *owned, vrwkv_info *info, vr_error *err);
+/* A part's quantised matrices to packed order (ops/pack.h), those that fit it: owned ones where they lie, mapped
+ * ones into owned memory. */
+vr_status vr_part_pack(const vr_part *part, vr_owned *owned, vr_pool *pool, vr_error *err);
 /* Gives a tower and its parts their structs of tensors (the caller frees outer and layers). */
 vr_status vr_tower_structs(vr_tower *tower, const vr_config *config, int index, vr_part parts[VR_TOWER_PARTS], vr_error *err);
 /* Gives every part of vr_config_parts its structs of tensors. */
 vr_status vr_model_structs(vrwkv_model *model, vr_part *parts, vr_error *err);
 vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err);
-vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_error *err);
+vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_dtype vision_type, vr_error *err);
 /* The structs that the model's parts are in, into those of vr_config_parts. */
 void vr_model_parts(const vrwkv_model *model, vr_part *parts);
 vr_status vr_model_load_vocab(vrwkv_model *model, vr_error *err);

@@ -1,4 +1,5 @@
 /* The model's life: open, describe, workspaces, close. */
+#include "ops/pack.h"
 #include "vl/internal.h"
 #include "vl/load.h"
 
@@ -109,28 +110,33 @@ static vrwkv_model *new_model(const vrwkv_model_options *options, vr_error *err)
         return NULL;
     }
     if (options) model->options = *options;
+    const char *exact = getenv("VRWKV_EXACT");
+    if (exact && strcmp(exact, "1") == 0) model->options.exact = 1;
     if (!model->options.max_workspace_bytes) model->options.max_workspace_bytes = (uint64_t)16 << 30;
     pthread_mutex_init(&model->lock, NULL);
     return model;
 }
 
+/* What works on the weights, while they are loaded already. */
+static vr_status start(vrwkv_model *model, vr_error *err) {
+    model->kernels = vr_kernels_get(err);
+    return model->kernels ? vr_pool_open(&model->pool, model->options.threads, err) : VRWKV_ERR_UNSUPPORTED;
+}
+
 /* What comes after the weights; gives the model out, or closes it. */
-static vr_status finish(vrwkv_model *model, vr_status status, vrwkv_model **out, vr_error *err) {
-    if (status == VRWKV_OK) {
-        model->state_floats = model->lm.dims.n_layer * vr_rwkv_state_floats(model->lm.arch, &model->lm.dims);
-        fill_info(model);
-        status = vr_pool_open(&model->pool, model->options.threads, err);
-    }
-    if (status == VRWKV_OK)
-        *out = model;
-    else
+static vr_status finish(vrwkv_model *model, vr_status status, vrwkv_model **out) {
+    if (status != VRWKV_OK) {
         vrwkv_model_close(model);
-    return status;
+        return status;
+    }
+    model->state_floats = model->lm.dims.n_layer * vr_rwkv_state_floats(model->lm.arch, &model->lm.dims);
+    fill_info(model);
+    *out = model;
+    return VRWKV_OK;
 }
 
 static vr_status load(vrwkv_model *model, const char *path, const vr_settings *settings, vr_error *err) {
-    model->kernels = vr_kernels_get(err);
-    if (!model->kernels) return VRWKV_ERR_UNSUPPORTED;
+    VR_TRY(start(model, err));
     VR_TRY(open_files(model, path, err));
     VR_TRY(vr_config_describe(&model->config, model->files, model->n_files, settings, err));
     VR_TRY(apply_options(model, err));
@@ -144,21 +150,21 @@ vr_status vr_model_open(const char *path, const vrwkv_model_options *options, co
     if (!path || !out) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_model_open: path and out must be given");
     *out = NULL;
     vrwkv_model *model = new_model(options, err);
-    return model ? finish(model, load(model, path, settings, err), out, err) : VRWKV_ERR_MEMORY;
+    return model ? finish(model, load(model, path, settings, err), out) : VRWKV_ERR_MEMORY;
 }
 
-static vr_status make_random(vrwkv_model *model, const char *json, vr_dtype type, vr_error *err) {
-    model->kernels = vr_kernels_get(err);
-    if (!model->kernels) return VRWKV_ERR_UNSUPPORTED;
+static vr_status make_random(vrwkv_model *model, const char *json, vr_dtype type, vr_dtype vision_type, vr_error *err) {
+    VR_TRY(start(model, err));
     VR_TRY(vr_config_parse(&model->config, json, strlen(json), err));
     VR_TRY(apply_options(model, err));
-    return vr_model_random_weights(model, type, err);
+    return vr_model_random_weights(model, type, vision_type, err);
 }
 
-vr_status vr_model_random(const char *json, vr_dtype type, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err) {
+vr_status vr_model_random(const char *json, vr_dtype type, vr_dtype vision_type, const vrwkv_model_options *options,
+                          vrwkv_model **out, vr_error *err) {
     *out = NULL;
     vrwkv_model *model = new_model(options, err);
-    return model ? finish(model, make_random(model, json, type, err), out, err) : VRWKV_ERR_MEMORY;
+    return model ? finish(model, make_random(model, json, type, vision_type, err), out) : VRWKV_ERR_MEMORY;
 }
 
 vrwkv_status vrwkv_model_open(const char *path, const vrwkv_model_options *options, vrwkv_model **out, vrwkv_error *err) {
@@ -195,6 +201,30 @@ void vrwkv_model_close(vrwkv_model *model) {
 const vrwkv_info *vrwkv_model_info(const vrwkv_model *model) { return &model->info; }
 const vr_config *vr_model_config(const vrwkv_model *model) { return &model->config; }
 const vr_vocab *vr_model_vocab(const vrwkv_model *model) { return model->vocab; }
+
+vr_weights_summary vr_model_summary(const vrwkv_model *model) {
+    vr_weights_summary out = {0};
+    vr_part parts[VR_MAX_PARTS];
+    uint64_t bytes[2][VR_DTYPE_COUNT] = {{0}}; /* language, vision */
+    int n = vr_config_parts(&model->config, parts);
+    vr_model_parts(model, parts);
+    for (int p = 0; p < n; p++) {
+        bool language = strcmp(parts[p].name, "rwkv") == 0;
+        for (int layer = 0; layer < parts[p].repeat; layer++)
+            for (int r = 0; r < parts[p].n_rows; r++) {
+                const vr_tensor *tensor = vr_row_tensor(&parts[p], &parts[p].rows[r], layer);
+                uint64_t size;
+                if (!tensor->data || !vr_shape_bytes(tensor->dtype, tensor->ndim, tensor->shape, &size)) continue;
+                if (parts[p].rows[r].kind == VR_MAT) bytes[!language][vr_plain_type(tensor->dtype)] += size;
+                if (language && tensor != &model->lm.emb) out.token_bytes += size; /* of the table it reads one row */
+            }
+    }
+    for (int t = 0; t < VR_DTYPE_COUNT; t++) {
+        if (bytes[0][t] > bytes[0][out.language]) out.language = (vr_dtype)t;
+        if (bytes[1][t] > bytes[1][out.vision]) out.vision = (vr_dtype)t;
+    }
+    return out;
+}
 
 void vr_model_forget(vrwkv_model *model) {
     pthread_mutex_lock(&model->lock);
@@ -234,5 +264,5 @@ void vr_workspace_put(vrwkv_model *model, vr_workspace *workspace) {
 
 vr_run vr_run_make(vrwkv_model *model, vr_workspace *workspace, const int *cancel, vr_error *err) {
     return (vr_run){.arena = &workspace->arena, .pool = model->pool, .kernels = model->kernels, .err = err, .cancel = cancel,
-                    .adapters = model->adapters, .n_adapters = model->n_adapters};
+                    .exact = model->options.exact != 0, .adapters = model->adapters, .n_adapters = model->n_adapters};
 }

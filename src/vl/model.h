@@ -8,9 +8,13 @@
 /* As vrwkv_model_open, of any tensor file (a .pth too), with settings that win (may be NULL). */
 vr_status vr_model_open(const char *path, const vrwkv_model_options *options, const vr_settings *settings,
                         vrwkv_model **out, vr_error *err);
-/* A model of the description `json` (the keys of vrwkv.config, complete) with random weights, matrices
- * stored as `type`: for measuring speed. */
-vr_status vr_model_random(const char *json, vr_dtype type, const vrwkv_model_options *options, vrwkv_model **out, vr_error *err);
+/* A model of the description `json` (the keys of vrwkv.config, complete) with random weights, the language
+ * model's matrices stored as `type`, all others as `vision_type`: for measuring speed. */
+vr_status vr_model_random(const char *json, vr_dtype type, vr_dtype vision_type, const vrwkv_model_options *options,
+                          vrwkv_model **out, vr_error *err);
+/* How its matrices are stored, most of them: the plain types; and what of the weights one token reads. */
+typedef struct vr_weights_summary { vr_dtype language, vision; uint64_t token_bytes; } vr_weights_summary;
+vr_weights_summary vr_model_summary(const vrwkv_model *model);
 const vr_config *vr_model_config(const vrwkv_model *model);
 const vr_vocab *vr_model_vocab(const vrwkv_model *model); /* NULL: the model has none */
 /* All layers' states one after another (rwkv.h), the context's. */

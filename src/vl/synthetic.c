@@ -53,10 +53,14 @@ vr_status vr_part_random(const vr_part *part, vr_dtype type, vr_owned *owned, vr
     return status;
 }
 
-vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_error *err) {
+vr_status vr_model_random_weights(vrwkv_model *model, vr_dtype type, vr_dtype vision_type, vr_error *err) {
     vr_part parts[VR_MAX_PARTS];
     int n = vr_config_parts(&model->config, parts);
     VR_TRY(vr_model_structs(model, parts, err));
-    for (int p = 0; p < n; p++) VR_TRY(vr_part_random(&parts[p], type, &model->owned, &model->info, err));
+    for (int p = 0; p < n; p++) {
+        vr_dtype stored = strcmp(parts[p].name, "rwkv") == 0 ? type : vision_type;
+        VR_TRY(vr_part_random(&parts[p], stored, &model->owned, &model->info, err));
+        if (!model->options.exact) VR_TRY(vr_part_pack(&parts[p], &model->owned, model->pool, err));
+    }
     return VRWKV_OK;
 }

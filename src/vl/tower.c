@@ -17,12 +17,15 @@ vr_status vr_lone_tower_open(vr_lone_tower *out, const char *path, const vr_sett
     return VRWKV_OK;
 }
 
-vr_status vr_lone_tower_random(vr_lone_tower *out, const vr_settings *settings, vr_dtype type, vr_error *err) {
+vr_status vr_lone_tower_random(vr_lone_tower *out, const vr_settings *settings, vr_dtype type, bool packed, vr_error *err) {
     vr_part parts[VR_TOWER_PARTS];
     *out = (vr_lone_tower){0};
     VR_TRY(vr_config_describe_tower(&out->config, NULL, 0, settings, err));
     VR_TRY(make_structs(out, parts, err));
-    for (int p = 0; p < VR_TOWER_PARTS; p++) VR_TRY(vr_part_random(&parts[p], type, &out->owned, &out->info, err));
+    for (int p = 0; p < VR_TOWER_PARTS; p++) {
+        VR_TRY(vr_part_random(&parts[p], type, &out->owned, &out->info, err));
+        if (packed) VR_TRY(vr_part_pack(&parts[p], &out->owned, NULL, err));
+    }
     return VRWKV_OK;
 }
 

@@ -14,7 +14,8 @@ typedef struct vr_lone_tower {
 /* From a tensor file; `settings` name the type and what shapes cannot tell (vr_config_describe_tower).
  * vr_lone_tower_close, after a failure too. */
 vr_status vr_lone_tower_open(vr_lone_tower *out, const char *path, const vr_settings *settings, vr_error *err);
-/* Random weights; `settings` are complete. */
-vr_status vr_lone_tower_random(vr_lone_tower *out, const vr_settings *settings, vr_dtype type, vr_error *err);
+/* Random weights; `settings` are complete. packed: quantised matrices in packed order, for int8 products. */
+vr_status vr_lone_tower_random(vr_lone_tower *out, const vr_settings *settings, vr_dtype type, bool packed,
+                               vr_error *err);
 void vr_lone_tower_close(vr_lone_tower *tower);
 #endif

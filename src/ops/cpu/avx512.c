@@ -3,4 +3,5 @@
 
 #include "ops/cpu/simd.h"
 
-const vr_kernels vr_kernels_avx512 = {.name = "avx512", .supported = vr_has_avx512, SIMD_KERNELS, SIMD_BACK_KERNELS};
+const vr_kernels vr_kernels_avx512 = {.name = "avx512", .supported = vr_has_avx512, SIMD_KERNELS, SIMD_BACK_KERNELS,
+                                     VR_INT8_ENTRIES(avx2)};

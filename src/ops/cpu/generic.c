@@ -21,13 +21,25 @@ static float dot(const float *x, const float *w, int64_t n) {
     return lane[0];
 }
 
-static void gemm(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
-                 const float *bias, int64_t T, int64_t O, int64_t I) {
+static void multiply(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                     const float *bias, int64_t T, int64_t O, int64_t I, bool add) {
     for (int64_t t = 0; t < T; t++)
         for (int64_t o = 0; o < O; o++) {
-            float sum = dot(x + t * x_stride, w + o * w_stride, I);
+            float sum = add ? y[t * y_stride + o] : 0.0f;
+            for (int64_t i = 0; i < I; i += VR_STRIP)
+                sum += dot(x + t * x_stride + i, w + o * w_stride + i, I - i < VR_STRIP ? I - i : VR_STRIP);
             y[t * y_stride + o] = bias ? sum + bias[o] : sum;
         }
+}
+
+static void gemm(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                 const float *bias, int64_t T, int64_t O, int64_t I) {
+    multiply(y, y_stride, x, x_stride, w, w_stride, bias, T, O, I, false);
+}
+
+static void gemm_add(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                     const float *bias, int64_t T, int64_t O, int64_t I) {
+    multiply(y, y_stride, x, x_stride, w, w_stride, bias, T, O, I, true);
 }
 
 static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
@@ -114,12 +126,24 @@ static void wkv7(float *y, float *state, const float *r, const float *w, const f
     }
 }
 
+static double peak_f32(int64_t rounds) {
+    float x[LANES], sum[LANES] = {0};
+    volatile float kept;
+    for (int l = 0; l < LANES; l++) x[l] = (float)l;
+    for (int64_t r = 0; r < rounds; r++)
+        for (int l = 0; l < LANES; l++) sum[l] += x[l] * 0.5f;
+    for (int l = 0; l < LANES; l++) kept = sum[l];
+    (void)kept;
+    return (double)rounds * LANES;
+}
+
 static bool supported(void) { return true; }
 
 const vr_kernels vr_kernels_generic = {
     .name = "generic",
     .supported = supported,
     .gemm = gemm,
+    .gemm_add = gemm_add,
     .activate = vr_generic_activate,
     .add = add,
     .mul = mul,
@@ -136,4 +160,6 @@ const vr_kernels vr_kernels_generic = {
     .norm_back = vr_generic_norm_back,
     .wkv6_back = vr_generic_wkv6_back,
     .wkv7_back = vr_generic_wkv7_back,
+    .peak_f32 = peak_f32,
+    VR_INT8_ENTRIES(generic),
 };

@@ -6,7 +6,14 @@
  * Kernels see raw pointers and sizes, never tensors; they allocate nothing. */
 #ifndef VR_OPS_CPU_KERNELS_H
 #define VR_OPS_CPU_KERNELS_H
-#include "base/dtype.h"
+#include "ops/cpu/packed.h"
+
+/* A product's sums over i go in strips of this many columns: a strip's sum is complete before it is added to
+ * those before it. So a strip of many rows can be worked on while it is in the cache. */
+enum { VR_STRIP = 1024 };
+
+typedef void (*vr_gemm_fn)(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
+                           const float *bias, int64_t T, int64_t O, int64_t I);
 
 /* The backward pass of one head's step of wkv6: the step's inputs [N], the state before it; dstate is the
  * gradient of the state after it, and becomes that of the state before. The rest is added to. */
@@ -26,8 +33,10 @@ typedef struct vr_kernels {
     bool (*supported)(void);
     /* y[t*y_stride + o] = sum_i x[t*x_stride + i] w[o*w_stride + i] (+ bias[o] if bias), t < T, o < O.
      * Sum order over i depends on I alone, never on T or O. */
-    void (*gemm)(float *y, int64_t y_stride, const float *x, int64_t x_stride, const float *w, int64_t w_stride,
-                 const float *bias, int64_t T, int64_t O, int64_t I);
+    vr_gemm_fn gemm;
+    /* y += the same: gemm over the first strips, then gemm_add over the others, the bias with the last, give
+     * the bits of gemm over all. */
+    vr_gemm_fn gemm_add;
     /* The same from O stored rows, row_bytes apart, decoded on the fly: bits equal to decode, then gemm.
      * For up to `few` rows of x, where writing the decoded rows would cost more than it saves. NULL entry: none. */
     void (*gemm_stored[VR_DTYPE_COUNT])(float *y, int64_t y_stride, const float *x, int64_t x_stride, const void *w,
@@ -36,6 +45,10 @@ typedef struct vr_kernels {
     /* n elements of a stored row to f32; bits equal to vr_quant's decode (NaNs stay NaNs, perhaps
      * of other bits). NULL entry: that one. */
     void (*decode[VR_DTYPE_COUNT])(float *out, const void *in, int64_t n);
+    /* Int8 products, described in packed.h: rows of x to a tile; a tile times weights in packed order. All
+     * sets give the same bits. NULL entry: no such packed type. */
+    vr_tile_fn tile;
+    vr_packed_fn packed[VR_DTYPE_COUNT];
     void (*activate)(float *y, const float *x, int64_t n, int act);           /* vr_act */
     void (*add)(float *y, const float *x, const float *z, int64_t n);         /* y = x + z */
     void (*mul)(float *y, const float *x, const float *z, int64_t n);         /* y = x * z */
@@ -53,6 +66,10 @@ typedef struct vr_kernels {
     /* one head, one step: state [N,N] as value i, key j; all others [N]; w the decay itself */
     void (*wkv7)(float *y, float *state, const float *r, const float *w, const float *k, const float *v, const float *kk,
                  const float *a, int64_t N);
+    /* Products on registers, over and over, as fast as the set's instructions can: a processor's limits. What
+     * they return is how many multiply-adds that was. */
+    double (*peak_f32)(int64_t rounds);
+    double (*peak_int8)(int64_t rounds);
 
     /* ---- backward passes: they add to gradients ---- */
 

@@ -3,4 +3,5 @@
 
 #include "ops/cpu/simd.h"
 
-const vr_kernels vr_kernels_neon = {.name = "neon", .supported = vr_has_neon, SIMD_KERNELS, SIMD_BACK_KERNELS};
+const vr_kernels vr_kernels_neon = {.name = "neon", .supported = vr_has_neon, SIMD_KERNELS, SIMD_BACK_KERNELS,
+                                   VR_INT8_ENTRIES(generic)};

@@ -24,6 +24,25 @@ void vr_generic_norm_back(float *dx, float *dw, float *db, const float *x, const
                           float eps);
 void vr_generic_wkv6_back(const vr_wkv6_back *at, int64_t N);
 void vr_generic_wkv7_back(const vr_wkv7_back *at, int64_t N);
+/* Int8 products of packed weights, by set; generic's serve the sets that have none. */
+#define VR_INT8_KERNELS(set)                                                                                           \
+    void vr_##set##_tile(void *tile, const float *x, int64_t x_stride, int64_t n, int64_t I);                          \
+    double vr_##set##_peak_int8(int64_t rounds);                                                                       \
+    VR_PACKED_KERNEL(set, q8_0)                                                                                        \
+    VR_PACKED_KERNEL(set, q4_0)                                                                                        \
+    VR_PACKED_KERNEL(set, q4_k)                                                                                        \
+    VR_PACKED_KERNEL(set, q5_k)                                                                                        \
+    VR_PACKED_KERNEL(set, q6_k)
+#define VR_PACKED_KERNEL(set, type)                                                                                    \
+    void vr_##set##_##type(float *y, int64_t y_stride, const void *tile, int64_t n, const void *w, int64_t groups,     \
+                           const float *bias, int64_t I);
+VR_INT8_KERNELS(generic)
+VR_INT8_KERNELS(avx2)
+/* The table's entries. */
+#define VR_INT8_ENTRIES(set)                                                                                           \
+    .tile = vr_##set##_tile, .peak_int8 = vr_##set##_peak_int8,                                                        \
+    .packed = {[VR_Q8_0_R8] = vr_##set##_q8_0, [VR_Q4_0_R8] = vr_##set##_q4_0, [VR_Q4_K_R8] = vr_##set##_q4_k,         \
+               [VR_Q5_K_R8] = vr_##set##_q5_k, [VR_Q6_K_R8] = vr_##set##_q6_k}
 
 /* For sets without a fast form of one function (erf). */
 void vr_generic_activate(float *y, const float *x, int64_t n, int act);

@@ -7,8 +7,8 @@
  * vf_scale (a*2^n, n whole, -160..130, rounded once), vf_less + vf_select, vf_sum4 (the sums of four
  * vectors, each in one fixed order); loads that convert VF_LANES stored numbers: vf_load_f16,
  * vf_load_bf16, vf_load_i8, vf_load_u4 (low or high nibbles, minus 8, times d); vf_set_f16. TILE_X: rows of x
- * in a product's tile; OUTER_ROWS, OUTER_VECTORS: the tile of an outer product; EACH_X(M, format, rows)
- * calls M(format, rows, 1..TILE_X). */
+ * in a product's tile; OUTER_ROWS, OUTER_VECTORS: the tile of an outer product; VF_KEEP(x), a promise to the
+ * compiler that x may have changed; EACH_X(M, format, rows) calls M(format, rows, 1..TILE_X). */
 #include "base/half.h"
 #include "ops/cpu/sets.h"
 #include "ops/ops.h"
@@ -18,8 +18,10 @@
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_ALL UNROLL
 #else
 #define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL_ALL _Pragma("GCC unroll 16")
 #endif
 
 /* ---- elementary functions ---- */

@@ -9,6 +9,8 @@
 #define OUTER_VECTORS 2
 #define EACH_X(M, format, rows) M(format, rows, 1) M(format, rows, 2) M(format, rows, 3)
 
+#define VF_KEEP(value) __asm__ volatile("" : "+x"(value))
+
 typedef __m256 vf;
 typedef __m256 vm;
 typedef float v4 __attribute__((vector_size(16)));

@@ -10,6 +10,8 @@
 #define EACH_X(M, format, rows)                                                                                        \
     M(format, rows, 1) M(format, rows, 2) M(format, rows, 3) M(format, rows, 4) M(format, rows, 5) M(format, rows, 6)
 
+#define VF_KEEP(value) __asm__ volatile("" : "+v"(value))
+
 typedef __m512 vf;
 typedef __mmask16 vm;
 typedef float v4 __attribute__((vector_size(16)));

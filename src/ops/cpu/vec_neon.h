@@ -10,6 +10,8 @@
 #define EACH_X(M, format, rows) \
     M(format, rows, 1) M(format, rows, 2) M(format, rows, 3) M(format, rows, 4) M(format, rows, 5)
 
+#define VF_KEEP(value) __asm__ volatile("" : "+w"(value))
+
 typedef float32x4_t vf;
 typedef uint32x4_t vm;
 typedef float v4 __attribute__((vector_size(16)));

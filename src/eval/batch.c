@@ -1,5 +1,6 @@
 #include "eval/batch.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "eval/bench.h"
 
@@ -7,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define DEEPEST 32
 
@@ -21,12 +21,6 @@ typedef struct working {
     size_t done; /* pictures */
     bool stopped;
 } working;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the folder ---- */
 
@@ -201,12 +195,12 @@ static vr_status work(working *w, vr_error *err) {
 
 vr_status vr_batch_run(vrwkv_model *model, const vr_batch_options *options, vr_batch_result *result, vr_error *err) {
     working w = {.model = model, .options = options, .result = result};
-    double began = now();
+    double began = vr_seconds();
     *result = (vr_batch_result){.reuse = "none", .reuse_reason = ""};
     vr_status status = work(&w, err);
     vr_log_close(&w.log);
     for (size_t i = 0; i < w.n; i++) free(w.pictures[i]);
     free(w.pictures);
-    result->seconds = now() - began;
+    result->seconds = vr_seconds() - began;
     return status;
 }

@@ -1,5 +1,6 @@
 #include "eval/log.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "eval/bench.h"
 
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 vr_status vr_beside(char **path, const char *out, const char *ending, vr_error *err) {
@@ -78,15 +78,9 @@ static vr_status open_record(const char *out, const json_t *record, vr_error *er
 
 /* ---- lines ---- */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* EINVAL: what cannot be synced, such as a pipe. */
 static vr_status sync_file(vr_log *log, vr_error *err) {
-    log->synced = now();
+    log->synced = vr_seconds();
     return fdatasync(log->fd) == 0 || errno == EINVAL ? VRWKV_OK : vr_fail_io(err, "write", log->path);
 }
 
@@ -145,7 +139,7 @@ vr_status vr_log_add(vr_log *log, size_t job, const json_t *line, vr_error *err)
     vr_str text = {0};
     vr_status status = vr_json_line(line, &text, err);
     if (status == VRWKV_OK) status = write_all(log, text.data, text.n, err);
-    if (status == VRWKV_OK && now() - log->synced >= 1) status = sync_file(log, err);
+    if (status == VRWKV_OK && vr_seconds() - log->synced >= 1) status = sync_file(log, err);
     log->at[job] = log->end + 1;
     log->size[job] = text.n;
     log->end += text.n;

@@ -1,4 +1,5 @@
 #include "train/run.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "train/reply.h"
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PATH_ROOM = 4096 };
@@ -51,12 +51,6 @@ typedef struct run {
     int64_t began_step;
     vr_error *err;
 } run;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void note(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note(const run *r, const char *format, ...) {
@@ -356,7 +350,7 @@ static vr_status save(run *r, bool is_best) {
 }
 
 static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rates, double seconds) {
-    double rate = (double)(r->set.batch * r->set.accumulate) / seconds, all = now() - r->began;
+    double rate = (double)(r->set.batch * r->set.accumulate) / seconds, all = vr_seconds() - r->began;
     vr_train_log_step entry = {.step = r->mark.step, .loss = loss, .grad_norm = norm, .lr = rates->lr[0],
                                .weight_decay = rates->decay[1], .samples_per_s = rate, .seconds = all};
     VR_TRY(vr_train_log_put(&r->log, &entry, r->err));
@@ -370,7 +364,7 @@ static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rat
 
 static vr_status one_step(run *r) {
     vr_rates rates = vr_schedule_at(&r->schedule, r->mark.step, NULL, NULL);
-    double began = now(), sum = 0, loss, norm;
+    double began = vr_seconds(), sum = 0, loss, norm;
     for (int64_t a = 0; a < r->set.accumulate; a++) {
         vr_example *examples;
         VR_TRY(vr_loader_next(r->loader, &examples, r->err));
@@ -379,7 +373,7 @@ static vr_status one_step(run *r) {
     }
     VR_TRY(vr_adam_step(&r->adam, &r->trainer.weights, &rates, r->model->pool, &norm, r->err));
     vr_model_forget(r->model);
-    VR_TRY(tell_step(r, sum / (double)r->set.accumulate, norm, &rates, now() - began));
+    VR_TRY(tell_step(r, sum / (double)r->set.accumulate, norm, &rates, vr_seconds() - began));
     r->mark.step++;
     r->saved = false;
     return VRWKV_OK;
@@ -535,7 +529,7 @@ static vr_status start(run *r, bool resume) {
 
 static vr_status go(run *r, bool resume) {
     VR_TRY(start(r, resume));
-    r->began = now();
+    r->began = vr_seconds();
     r->began_step = r->mark.step;
     int64_t batches = (r->steps - r->mark.step) * r->set.accumulate, first = r->mark.step * r->set.accumulate * r->set.batch;
     if (batches <= 0) return VRWKV_OK;

@@ -255,7 +255,7 @@ vr_status vr_report_html(const vr_run_report *report, const char *path, vr_error
     if (report->score->verdicts) put_gallery(report, &page);
     vr_str_add(&page, "</body></html>\n");
     vr_status status = vr_str_check(&page, err);
-    if (status == VRWKV_OK) status = vr_text_save(vr_str_slice(&page), path, err);
+    if (status == VRWKV_OK) status = vr_file_write(path, page.data, page.n, err);
     vr_str_free(&page);
     return status;
 }

@@ -425,10 +425,20 @@ static void shapes_take_their_json_and_no_other(void **unused) {
             fail_msg("%zu: %zu bytes of %s, expected %zu; may end: %d, expected %d", i, n, cases[i].text, cases[i].n, end,
                      cases[i].end);
     }
-    json_t *json = json_loads("{\"type\":\"string\",\"pattern\":\"a+\"}", 0, NULL);
-    vr_shape *shape;
-    refused(vr_shape_make(&shape, json, &err), "\"pattern\" is not understood");
-    json_decref(json);
+    static const struct { const char *schema, *says; } bad[] = {
+        {"{\"type\":\"string\",\"pattern\":\"a+\"}", "\"pattern\" is not understood"},
+        {"{\"type\":\"string\",\"minLength\":\"2\"}", "minLength must be a whole number"},
+        {"{\"type\":\"string\",\"minLength\":2000000}", "minLength must be a whole number from 0 to 1000000"},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"maxItems\":-1}", "maxItems must be"},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":3,\"maxItems\":2}", "minItems is 3, more than maxItems, 2"},
+        {"{\"type\":\"object\",\"properties\":[]}", "\"properties\" is no object"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_t *json = json_loads(bad[i].schema, 0, NULL);
+        vr_shape *shape;
+        refused(vr_shape_make(&shape, json, &err), bad[i].says);
+        json_decref(json);
+    }
 }
 
 /* ---- a model ---- */

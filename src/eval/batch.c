@@ -81,7 +81,7 @@ static vr_status match_line(void *user, const json_t *line, const vr_where *wher
     working *w = user;
     const char *image = vr_text_or(line, "image", ""), *question = vr_text_or(line, "question", "");
     size_t p = 0, q = 0;
-    for (size_t low = 0, high = w->n; low < high;) { 
+    for (size_t low = 0, high = w->n; low < high;) {
         p = low + (high - low) / 2;
         int order = strcmp(w->pictures[p], image);
         if (order == 0) break;
@@ -180,7 +180,17 @@ static vr_status ask_all(working *w, vr_error *err) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+/* An answer is found again by its question. */
+static vr_status check_questions(const vr_batch_options *options, vr_error *err) {
+    for (size_t i = 0; i < options->n_questions; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(options->questions[i], options->questions[k]) == 0)
+                return vr_fail(err, VRWKV_ERR_ARGUMENT, "\"%.200s\" is asked twice", options->questions[i]);
+    return VRWKV_OK;
+}
+
 static vr_status work(working *w, vr_error *err) {
+    VR_TRY(check_questions(w->options, err));
     VR_TRY(list(w, "", 0, err));
     if (w->n) qsort(w->pictures, w->n, sizeof *w->pictures, by_name);
     w->result->pictures = w->n;

@@ -161,7 +161,7 @@ typedef struct counts {
 static vr_status count_task(const vr_set *set, const char *name, const vr_verdict *verdicts, const unsigned *weight,
                             counts *to, vr_error *err) {
     /* of each picture: how many questions, how many right */
-    unsigned char (*seen)[2] = vr_alloc(set->groups.n, sizeof *seen);
+    unsigned (*seen)[2] = vr_alloc(set->groups.n, sizeof *seen);
     if (!seen) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     *to = (counts){0};
     for (size_t i = 0; i < set->n; i++) {

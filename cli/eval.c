@@ -190,6 +190,9 @@ int vr_cmd_eval(int argc, char **argv) {
         VR_OPTIONS_RESULTS(&args.submission, &args.gallery, &args.no_report),
         VR_OPTION_JSON(&args.json),
     };
+    char names[256], notes[400];
+    snprintf(notes, sizeof notes, "BENCH: %s.\n`vrwkv eval text --help` and so on tell the other forms' options.",
+             vr_bench_names(names, sizeof names));
     const vr_usage usage = {
         .verb = "eval",
         .line = "BENCH -m MODEL --data DIR [OPTION]... | BENCH --check DIR | text | perplexity | compare | merge",
@@ -200,8 +203,7 @@ int vr_cmd_eval(int argc, char **argv) {
         .min_args = 1,
         .max_args = 1,
         .arg_name = "BENCH",
-        .notes = "BENCH: vqav2 gqa scienceqa textvqa pope mme mmbench mmbench_cn vizwiz listqa mmvet easyvqa.\n"
-                 "`vrwkv eval text --help` and so on tell the other forms' options.",
+        .notes = notes,
         .example = "  vrwkv eval pope -m model.gguf --data data/pope --out pope.jsonl",
     };
     int code = vr_options_parse(&usage, argc, argv, &words);

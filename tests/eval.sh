@@ -145,7 +145,8 @@ class Balance(html.parser.HTMLParser):
     def handle_startendtag(self, tag, attrs): pass
     def handle_endtag(self, tag): assert self.open.pop() == tag, tag
 b = Balance(); b.feed(page); assert not b.open
-assert "data:image/jpeg;base64," in page and "<svg" in page and "said yes" in page
+assert "data:image/jpeg;base64," in page and "said yes" in page
+assert page.count('class="bar"') == 3 and "</i></span><span class=\"n\">" in page, "a bar for each kind of questions"
 P
 status=$?; [ $status -eq 77 ] || check "eval: lines, prompts, result and page are as they should be" $status 0
 code "the same command again asks nothing" 0 run -o "$work/a.jsonl"
@@ -168,7 +169,7 @@ for i in $(seq 200); do
     kill -9 $pid 2>/dev/null
     wait $pid 2>/dev/null
     [ $? -eq 137 ] || break
-    lines=$(wc -l <"$work/k.jsonl" 2>/dev/null || echo 0)
+    lines=$({ wc -l <"$work/k.jsonl" || echo 0; } 2>/dev/null)
     [ "$lines" -gt 0 ] && [ "$lines" -lt 35 ] && midway=$((midway + 1))
 done
 [ "$midway" -gt 0 ] && ok "$midway kills in the middle of a run" || bad "no kill came in the middle of a run"

@@ -155,6 +155,9 @@ code "one at a time" 0 run -o "$work/b.jsonl" --batch 1 --threads 1
 same "answers do not depend on the batch" "$work/a.jsonl" "$work/b.jsonl"
 code "another setting with the same file stops" 1 run -o "$work/a.jsonl" --manner friendly
 says "another setting is named" "was begun with manner \"original\", now it is \"friendly\""
+echo '["yes"' >"$work/broken.json"
+code "a list of candidates that is broken" 1 run -o "$work/begun.jsonl" --rank "$work/broken.json"
+code "what was begun without an answer may begin otherwise" 0 run -o "$work/begun.jsonl"
 cp "$work/a.jsonl" "$work/lonely.jsonl"
 code "a file without its record stops" 1 run -o "$work/lonely.jsonl"
 says "a file without its record" "but not its record"

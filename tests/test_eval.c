@@ -37,10 +37,18 @@ static void refused(vr_status status, const char *part) {
     if (!strstr(err.message, part)) fail_msg("\"%s\" is not in: %s", part, err.message);
 }
 
-/* A file with these bytes; its name is valid until the next call. */
-static const char *file_of(const char *text, size_t n, const char *ending) {
+static const char *const endings[] = {".json", ".jsonl", ".tsv"};
+
+/* The name of this process's file; valid until the next call. */
+static const char *file_name(const char *ending) {
     static char path[64];
     snprintf(path, sizeof path, "/tmp/vrwkv_eval_%d%s", (int)getpid(), ending);
+    return path;
+}
+
+/* A file with these bytes. */
+static const char *file_of(const char *text, size_t n, const char *ending) {
+    const char *path = file_name(ending);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(text, 1, n, file), n);
@@ -537,5 +545,7 @@ int main(void) {
         cmocka_unit_test(sequences_are_read_exactly),
         cmocka_unit_test(branches_are_independent),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) unlink(file_name(endings[i]));
+    return failed;
 }

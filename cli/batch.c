@@ -12,8 +12,9 @@ typedef struct batch_args {
     vr_model_args model;
     vr_strings questions;
     const char *question_file, *out, *schema;
-    int manner, pad, max_tokens, batch;
-    bool recursive, keep_going, no_reuse, json;
+    vr_asking_args asking;
+    int max_tokens;
+    bool recursive, keep_going, json;
 } batch_args;
 
 /* Lines of a file; they point into `text`. */
@@ -67,12 +68,9 @@ static vr_status run(batch_args *args, const char *folder, int *code, vr_error *
     vr_interrupt_install(false);
     if (status == VRWKV_OK) status = vr_model_args_open(&args->model, &loading, &model, err);
     if (status == VRWKV_OK) {
-        const vr_batch_options options = {.ask = {.manner = (vrwkv_manner)args->manner,
-                                                  .padding = (vrwkv_padding)args->pad,
-                                                  .max_tokens = args->max_tokens,
-                                                  .batch = (size_t)args->batch,
-                                                  .no_reuse = args->no_reuse,
-                                                  .shape = shape},
+        vr_ask_options ask = vr_asking(&args->asking, (vrwkv_manner)args->asking.manner, args->max_tokens);
+        ask.shape = shape;
+        const vr_batch_options options = {.ask = ask,
                                           .folder = folder,
                                           .out = args->out,
                                           .questions = args->questions.items,
@@ -94,7 +92,7 @@ static vr_status run(batch_args *args, const char *folder, int *code, vr_error *
 }
 
 int vr_cmd_batch(int argc, char **argv) {
-    batch_args args = {.max_tokens = 256, .batch = 16};
+    batch_args args = {.max_tokens = 256, .asking.batch = 16};
     vr_strings words = {0};
     vr_error err = {0};
     const vr_option options[] = {
@@ -112,12 +110,8 @@ int vr_cmd_batch(int argc, char **argv) {
         VR_GROUP("The model"),
         VR_OPTIONS_MODEL(&args.model),
         VR_OPTION_POSITION(&args.model),
-        {"manner", 0, VR_OPT_CHOICE, &args.manner, "friendly|original",
-         "pictures, stops and padding as people expect (default) or as the original", 0, 0},
-        {"pad", 0, VR_OPT_CHOICE, &args.pad, "manner|original|none", "v7's padding in front of each prompt", 0, 0},
-        {"batch", 'b', VR_OPT_INT, &args.batch, "N", "answers generated together (default 16); changes no answer", 1, 4096},
-        {"no-reuse", 0, VR_OPT_FLAG, &args.no_reuse, NULL,
-         "read every prompt as a whole, also where the picture comes first", 0, 0},
+        VR_OPTIONS_ASKING(&args.asking, "friendly|original",
+                          "pictures, stops and padding as people expect (default) or as the original"),
         VR_OPTIONS_MEMORY(&args.model),
         VR_OPTION_JSON(&args.json),
     };

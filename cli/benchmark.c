@@ -14,6 +14,14 @@ static void say(void *user, const char *message) {
 
 vr_faults vr_faults_of(bool keep_going) { return (vr_faults){.keep_going = keep_going, .say = say}; }
 
+vr_ask_options vr_asking(const vr_asking_args *args, vrwkv_manner manner, int max_tokens) {
+    return (vr_ask_options){.manner = manner,
+                            .padding = (vrwkv_padding)args->pad,
+                            .max_tokens = max_tokens,
+                            .batch = (size_t)args->batch,
+                            .no_reuse = args->no_reuse};
+}
+
 bool vr_chunk_parse(const char *text, int *chunk, int *chunks) {
     char *end;
     long k = strtol(text, &end, 10), n = *end == '/' ? strtol(end + 1, &end, 10) : 0;

@@ -13,8 +13,9 @@
 typedef struct eval_args {
     vr_model_args model;
     const char *data, *out, *split, *images, *questions, *chunk, *rank, *check, *submission;
-    int limit, batch, max_tokens, manner, pad, rank_top, gallery;
-    bool json, keep_going, no_reuse, no_report;
+    vr_asking_args asking;
+    int limit, max_tokens, rank_top, gallery;
+    bool json, keep_going, no_report;
 } eval_args;
 
 /* ---- --check ---- */
@@ -85,7 +86,7 @@ static vr_status run_with(const eval_args *args, vr_set *set, vrwkv_model *model
     tell(&result);
     const vr_finish how = {.out = options->out,
                            .submission = args->submission,
-                           .original = args->manner == VR_MANNER_ORIGINAL,
+                           .original = args->asking.manner == VR_MANNER_ORIGINAL,
                            .json = args->json,
                            .no_report = args->no_report,
                            .gallery = args->gallery,
@@ -116,11 +117,8 @@ static vr_status run(const eval_args *args, const vr_bench *bench, int chunk, in
     VR_TRY(default_out(args, bench, chunk, chunks, out, sizeof out, err));
     json_t *settings =
         json_pack("{s:s*, s:i, s:b}", "chunk", args->chunk, "limit", args->limit, "keep_going", args->keep_going);
-    const vr_run_options options = {.ask = {.manner = args->manner == VR_MANNER_FRIENDLY ? VRWKV_FRIENDLY : VRWKV_ORIGINAL,
-                                            .padding = (vrwkv_padding)args->pad,
-                                            .max_tokens = args->max_tokens,
-                                            .batch = (size_t)args->batch,
-                                            .no_reuse = args->no_reuse},
+    const vrwkv_manner manner = args->asking.manner == VR_MANNER_FRIENDLY ? VRWKV_FRIENDLY : VRWKV_ORIGINAL;
+    const vr_run_options options = {.ask = vr_asking(&args->asking, manner, args->max_tokens),
                                     .out = out,
                                     .model_id = vr_model_id(args->model.path, id, sizeof id),
                                     .candidates = args->rank,
@@ -160,7 +158,7 @@ static const struct { const char *name; int (*run)(int argc, char **argv); } for
     {"text", vr_eval_text}, {"perplexity", vr_eval_perplexity}, {"compare", vr_eval_compare}, {"merge", vr_eval_merge}};
 
 int vr_cmd_eval(int argc, char **argv) {
-    eval_args args = {.manner = -1, .max_tokens = 128, .batch = 16, .rank_top = VR_RANK_SHORTLIST, .gallery = 48};
+    eval_args args = {.asking = {.manner = -1, .batch = 16}, .max_tokens = 128, .rank_top = VR_RANK_SHORTLIST, .gallery = 48};
     vr_strings words = {0};
     for (size_t i = 0; argc > 1 && i < VR_COUNT(forms); i++)
         if (strcmp(argv[1], forms[i].name) == 0) return forms[i].run(argc - 1, argv + 1);
@@ -168,26 +166,18 @@ int vr_cmd_eval(int argc, char **argv) {
         VR_GROUP("The benchmark"),
         {"data", 'd', VR_OPT_STRING, &args.data, "DIR", "its folder (docs/EVAL.md tells what lies in it)", 0, 0},
         {"check", 0, VR_OPT_STRING, &args.check, "DIR", "only look whether that folder is complete", 0, 0},
-        {"split", 0, VR_OPT_STRING, &args.split, "NAME",
-         "another split than the first (vqav2: val, test-dev, test; mmbench: dev, test)", 0, 0},
-        {"questions", 0, VR_OPT_STRING, &args.questions, "FILE", "another question file than the split's", 0, 0},
+        VR_OPTIONS_QUESTIONS(&args.split, &args.questions, &args.limit),
         {"images", 0, VR_OPT_STRING, &args.images, "DIR", "another folder of pictures than the split's", 0, 0},
-        {"limit", 'n', VR_OPT_INT, &args.limit, "N", "only the first N questions", 0, INT32_MAX},
         {"chunk", 0, VR_OPT_STRING, &args.chunk, "K/N",
          "only part K of N, K from 0, for many machines; `eval merge` joins the parts", 0, 0},
-        {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL,
-         "count and report faults in the data instead of stopping at the first", 0, 0},
+        VR_OPTION_KEEP_GOING(&args.keep_going),
         VR_GROUP("The model"),
         VR_OPTIONS_MODEL(&args.model),
         VR_OPTION_POSITION(&args.model),
-        {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly",
-         "pictures, stops and padding as the original's (default) or as people expect; `original` written out also lets the "
-         "original program's figure lead where it differs from the official scorer's", 0, 0},
-        {"pad", 0, VR_OPT_CHOICE, &args.pad, "manner|original|none", "v7's padding in front of each prompt", 0, 0},
         {"max-tokens", 0, VR_OPT_INT, &args.max_tokens, "N", "longest answer (default 128)", 1, 100000},
-        {"batch", 'b', VR_OPT_INT, &args.batch, "N", "answers generated together (default 16); changes no answer", 1, 4096},
-        {"no-reuse", 0, VR_OPT_FLAG, &args.no_reuse, NULL,
-         "read every prompt as a whole, also where the picture comes first", 0, 0},
+        VR_OPTIONS_ASKING(&args.asking, "original|friendly",
+                          "pictures, stops and padding as the original's (default) or as people expect; `original` written "
+                          "out also lets the original program's figure lead where it differs from the official scorer's"),
         VR_OPTIONS_MEMORY(&args.model),
         VR_GROUP("Ranking"),
         {"rank", 0, VR_OPT_STRING, &args.rank, "FILE",
@@ -197,11 +187,12 @@ int vr_cmd_eval(int argc, char **argv) {
         VR_GROUP("Results"),
         {"out", 'o', VR_OPT_STRING, &args.out, "FILE",
          "the answer file (default BENCH.jsonl); a run that was stopped goes on from it", 0, 0},
-        {"submission", 0, VR_OPT_STRING, &args.submission, "FILE", "what is uploaded, instead of beside the answers", 0, 0},
-        {"gallery", 0, VR_OPT_INT, &args.gallery, "N", "wrong answers shown in the page (default 48)", 0, 100000},
-        {"no-report", 0, VR_OPT_FLAG, &args.no_report, NULL, "no page, only the JSON", 0, 0},
+        VR_OPTIONS_RESULTS(&args.submission, &args.gallery, &args.no_report),
         VR_OPTION_JSON(&args.json),
     };
+    char names[256], notes[400];
+    snprintf(notes, sizeof notes, "BENCH: %s.\n`vrwkv eval text --help` and so on tell the other forms' options.",
+             vr_bench_names(names, sizeof names));
     const vr_usage usage = {
         .verb = "eval",
         .line = "BENCH -m MODEL --data DIR [OPTION]... | BENCH --check DIR | text | perplexity | compare | merge",
@@ -212,8 +203,7 @@ int vr_cmd_eval(int argc, char **argv) {
         .min_args = 1,
         .max_args = 1,
         .arg_name = "BENCH",
-        .notes = "BENCH: vqav2 gqa scienceqa textvqa pope mme mmbench mmbench_cn vizwiz listqa mmvet easyvqa.\n"
-                 "`vrwkv eval text --help` and so on tell the other forms' options.",
+        .notes = notes,
         .example = "  vrwkv eval pope -m model.gguf --data data/pope --out pope.jsonl",
     };
     int code = vr_options_parse(&usage, argc, argv, &words);

@@ -195,13 +195,10 @@ int vr_eval_merge(int argc, char **argv) {
     const vr_option options[] = {
         {"out", 'o', VR_OPT_STRING, &how.out, "FILE", "the joined answer file", 0, 0},
         {"data", 'd', VR_OPT_STRING, &data, "DIR", "the benchmark's folder, to score the whole", 0, 0},
-        {"submission", 0, VR_OPT_STRING, &how.submission, "FILE", "what is uploaded, instead of beside the answers", 0, 0},
         {"manner", 0, VR_OPT_CHOICE, &manner, "original|friendly",
          "original: the original program's figure leads where it differs", 0, 0},
-        {"gallery", 0, VR_OPT_INT, &how.gallery, "N", "wrong answers shown in the page (default 48)", 0, 100000},
-        {"no-report", 0, VR_OPT_FLAG, &how.no_report, NULL, "no page, only the JSON", 0, 0},
-        {"keep-going", 'k', VR_OPT_FLAG, &keep_going, NULL,
-         "count and report faults in the data instead of stopping at the first", 0, 0},
+        VR_OPTIONS_RESULTS(&how.submission, &how.gallery, &how.no_report),
+        VR_OPTION_KEEP_GOING(&keep_going),
         VR_OPTION_JSON(&how.json),
     };
     const vr_usage usage = {
@@ -298,8 +295,7 @@ int vr_eval_text(int argc, char **argv) {
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly",
          "context and choice encoded together (default), or each by itself", 0, 0},
         {"out", 'o', VR_OPT_STRING, &args.out, "FILE", "also write the result, for `eval compare`", 0, 0},
-        {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL,
-         "count and report faults in the data instead of stopping at the first", 0, 0},
+        VR_OPTION_KEEP_GOING(&args.keep_going),
         VR_OPTIONS_MEMORY(&args.model),
         VR_OPTION_JSON(&args.json),
     };

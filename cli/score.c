@@ -45,16 +45,12 @@ int vr_cmd_score(int argc, char **argv) {
     const vr_option options[] = {
         {"data", 'd', VR_OPT_STRING, &args.data, "DIR", "the benchmark's folder (docs/EVAL.md tells what lies in it)", 0, 0},
         {"answers", 'a', VR_OPT_STRING, &args.answers, "FILE", "the answers, one JSON object a line", 0, 0},
-        {"split", 0, VR_OPT_STRING, &args.split, "NAME",
-         "another split than the first (vqav2: val, test-dev, test; mmbench: dev, test)", 0, 0},
-        {"questions", 0, VR_OPT_STRING, &args.questions, "FILE", "another question file than the split's", 0, 0},
-        {"limit", 'n', VR_OPT_INT, &args.limit, "N", "only the first N questions", 0, INT32_MAX},
+        VR_OPTIONS_QUESTIONS(&args.split, &args.questions, &args.limit),
         {"submission", 'o', VR_OPT_STRING, &args.submission, "FILE", "also write what the benchmark's server or tool takes",
          0, 0},
         {"manner", 0, VR_OPT_CHOICE, &args.manner, "original|friendly",
          "original: where the original program's figure differs from the official scorer's, the original's leads", 0, 0},
-        {"keep-going", 'k', VR_OPT_FLAG, &args.keep_going, NULL,
-         "count and report faults in the data instead of stopping at the first", 0, 0},
+        VR_OPTION_KEEP_GOING(&args.keep_going),
         VR_OPTION_THREADS(&args.threads), /* as everywhere; scoring is one thread's work */
         VR_OPTION_JSON(&args.json),
     };

@@ -1,13 +1,13 @@
 /* What the program shows to a person: progress and notes on stderr, pictures, Ctrl-C. */
 #ifndef VR_CLI_TERMINAL_H
 #define VR_CLI_TERMINAL_H
+#include "base/clock.h"
 #include "image/image.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 
 int vr_terminal_width(FILE *stream); /* columns; 80 where it is no terminal */
-double vr_seconds(void);             /* of a clock that never goes back */
 
 /* A line on stderr; a progress bar that stands there is wiped first. */
 void vr_note(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,7 +1,7 @@
-/* Any bytes as the files of a benchmark: the first byte chooses which. */
+/* Any bytes as the files of a benchmark or of a text task: the first byte chooses which. */
+#include "eval/lm.h"
 #include "eval/normalise.h"
 #include "eval/source.h"
-#include "text/shape.h"
 #include "text/unicode.h"
 
 #include <stdio.h>
@@ -44,28 +44,24 @@ static void normalise(vr_slice text) {
     vr_str_free(&bytes);
 }
 
-/* A schema up to the first zero byte, then a text that it may or may not take: what it takes to the end is
- * JSON. */
-static void shape(const uint8_t *data, size_t size) {
-    const uint8_t *zero = memchr(data, 0, size);
-    vr_shape *made = NULL;
-    vr_shape_state state;
-    json_t *schema = zero ? json_loadb((const char *)data, (size_t)(zero - data), 0, NULL) : NULL;
-    if (schema && vr_shape_make(&made, schema, NULL) == VRWKV_OK) {
-        const char *text = (const char *)zero + 1;
-        size_t n = size - (size_t)(zero + 1 - data);
-        vr_shape_start(&state, made);
-        if (vr_shape_push_all(&state, text, n) && vr_shape_may_end(&state)) {
-            json_error_t fault;
-            json_t *value = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault);
-            bool text_fault =
-                json_error_code(&fault) == json_error_invalid_utf8 || json_error_code(&fault) == json_error_invalid_syntax;
-            if (!value && !text_fault) abort(); /* bytes that are no UTF-8, a lone surrogate: the caller's tokens */
-            json_decref(value);
-        }
+/* A task's name, a line end, a line of its file: what is asked ends in one right choice. */
+static void read_document(const uint8_t *data, size_t size) {
+    char name[64];
+    const uint8_t *end = memchr(data, '\n', size < sizeof name ? size : sizeof name);
+    vr_error err = {0};
+    if (!end) return;
+    snprintf(name, sizeof name, "%.*s", (int)(end - data), (const char *)data);
+    const vr_lm_task *task = vr_lm_task_find(name);
+    json_t *line = json_loadb((const char *)end + 1, size - (size_t)(end + 1 - data), JSON_ALLOW_NUL, NULL);
+    vr_document *document = calloc(1, sizeof *document);
+    if (!document) abort();
+    if (task && json_is_object(line)) {
+        bool made = task->make(document, name, line, &(vr_where){"file", 1}, &err) == VRWKV_OK;
+        if (made ? document->gold >= document->n : !err.message[0]) abort();
     }
-    vr_shape_free(made);
-    json_decref(schema);
+    vr_document_clear(document);
+    free(document);
+    json_decref(line);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -82,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     case 2: vr_read_lines(path, &going, keep, &seen, NULL); break;
     case 3: read_table(path); break;
     case 4: normalise((vr_slice){(const char *)data + 1, size - 1}); break;
-    default: shape(data + 1, size - 1);
+    default: read_document(data + 1, size - 1);
     }
     vr_str_free(&seen);
     close(fd);

@@ -10,26 +10,8 @@ case_dir=tests/data/cases/v6/grid-none-first
 picture=$case_dir/image.png
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-export LC_ALL=C.UTF-8 TMPDIR=$work
+. tests/frame.sh
 unset VRWKV_CPU
-count=0 failed=0
-
-ok() { count=$((count + 1)); echo "ok $count - $1"; }
-bad() { # NAME [WHAT]
-    count=$((count + 1)); failed=$((failed + 1)); echo "not ok $count - $1"
-    [ $# -gt 1 ] && printf '%s\n' "$2" | head -20 | sed 's/^/#   /'
-    return 0
-}
-check() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "found:    $2
-expected: $3"; fi; }                                                   # NAME FOUND EXPECTED
-has() { case $2 in *"$3"*) ok "$1" ;; *) bad "$1" "\"$3\" is not in: $2" ;; esac; } # NAME TEXT PART
-code() { # NAME EXPECTED-CODE COMMAND...: stdout and stderr stay in $work/out and $work/err
-    local name=$1 expected=$2; shift 2
-    "$@" >"$work/out" 2>"$work/err" </dev/null
-    local found=$?
-    if [ $found -eq "$expected" ]; then ok "$name"; else bad "$name" "exit code $found, expected $expected: $(cat "$work/err")"; fi
-}
-says() { has "$1" "$(cat "$work/err")" "$2"; }
 json_list() { tr -d '\n' | sed -n "s/.*\"$1\": *\[\([^]]*\)\].*/\1/p" | tr -d ' '; } # KEY < JSON
 json_value() { tr -d '\n' | sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p"; }
 json_ok() { # NAME FILE
@@ -39,7 +21,8 @@ json_ok() { # NAME FILE
 }
 
 # ---- usage ----
-verbs="convert inspect run chat batch eval score tokenize detokenize prompt trace verify bench"
+verbs=$("$vrwkv" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p')
+check "how many verbs there are" "$(echo "$verbs" | wc -l)" 14
 code "--help" 0 "$vrwkv" --help
 for verb in $verbs; do
     has "--help lists $verb" "$(cat "$work/out")" "
@@ -61,19 +44,23 @@ code "help VERB" 0 "$vrwkv" help inspect
 has "help VERB is VERB --help" "$(head -1 "$work/out")" "Usage: vrwkv inspect"
 code "help of an unknown verb" 2 "$vrwkv" help inspekt
 says "help of an unknown verb: the nearest" 'did you mean "inspect"?'
+completions() { # VERB: the options that the shell offers
+    (. completions/vrwkv.bash; COMP_WORDS=(vrwkv "$1" --); COMP_CWORD=2; _vrwkv; printf '%s\n' "${COMPREPLY[@]}" | sort -u)
+}
+check "the shell offers the verbs" "$(. completions/vrwkv.bash; COMP_WORDS=(vrwkv ''); COMP_CWORD=1; _vrwkv
+    printf '%s\n' "${COMPREPLY[@]}" | grep -v '^--' | sort)" "$(echo "$verbs" | sort)"
 for verb in $verbs; do
     code "$verb --help" 0 "$vrwkv" $verb --help
     check "$verb --help is on stdout alone" "$(cat "$work/err")" ""
     has "$verb --help ends with an example" "$(sed -n '/^Example/,$p' "$work/out")" "vrwkv $verb"
     has "$verb --help begins with its usage" "$(head -1 "$work/out")" "Usage: vrwkv $verb"
     grep -oE '^ +(-[a-z], )?--[a-z0-9-]+' "$work/out" | grep -oE '[-][-][a-z0-9-]+' | sort -u >"$work/options"
-    for page in man/vrwkv.1 completions/vrwkv.bash; do
-        missing=""
-        while read -r option; do
-            sed 's/\\-/-/g' $page | grep -qE -- "(^|[^a-z-])$option([^a-z-]|$)" || missing="$missing $option"
-        done <"$work/options"
-        check "options of $verb are in $page" "$missing" ""
-    done
+    check "the shell offers the options of $verb" "$(completions "$verb" | paste -sd' ')" "$(paste -sd' ' "$work/options")"
+    missing=""
+    while read -r option; do
+        sed 's/\\-/-/g' man/vrwkv.1 | grep -qE -- "(^|[^a-z-])$option([^a-z-]|$)" || missing="$missing $option"
+    done <"$work/options"
+    check "options of $verb are in man/vrwkv.1" "$missing" ""
     code "$verb: unknown option" 2 "$vrwkv" $verb --no-such-option
     says "$verb: unknown option is named" "no-such-option"
     case $verb in verify | bench) continue ;; esac

@@ -10,21 +10,7 @@ case $build in /*) vrwkv=$build/vrwkv ;; *) vrwkv=$PWD/$build/vrwkv ;; esac
 data=$PWD/tests/data/cases/metrics
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-export LC_ALL=C.UTF-8 TMPDIR=$work
-count=0 failed=0
-
-ok() { count=$((count + 1)); echo "ok $count - $1"; }
-bad() { count=$((count + 1)); failed=$((failed + 1)); echo "not ok $count - $1"; printf '%s\n' "${2:-}" | head -15 | sed 's/^/#   /'; }
-check() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "found: $2 expected: $3"; fi; }
-same() { if cmp -s "$2" "$3"; then ok "$1"; else bad "$1" "$2 and $3 differ"; fi; }
-code() { # NAME STATUS COMMAND...: output in $work/out, messages in $work/err
-    local name=$1 expected=$2; shift 2
-    "$@" >"$work/out" 2>"$work/err" </dev/null
-    local found=$?
-    if [ $found -eq "$expected" ]; then ok "$name"; else bad "$name" "exit $found, expected $expected: $(cat "$work/err")"; fi
-}
-says() { case $(cat "$work/err") in *"$2"*) ok "$1" ;; *) bad "$1" "\"$2\" is not in: $(cat "$work/err")" ;; esac; }
-prints() { case $(cat "$work/out") in *"$2"*) ok "$1" ;; *) bad "$1" "\"$2\" is not in: $(head -c 600 "$work/out")" ;; esac; }
+. tests/frame.sh
 python() { if command -v python3 >/dev/null 2>&1; then python3 "$@"; else return 77; fi; }
 
 # ---- a small model that speaks: single bytes, words, and the blank line that ends an answer ----
@@ -159,7 +145,8 @@ class Balance(html.parser.HTMLParser):
     def handle_startendtag(self, tag, attrs): pass
     def handle_endtag(self, tag): assert self.open.pop() == tag, tag
 b = Balance(); b.feed(page); assert not b.open
-assert "data:image/jpeg;base64," in page and "<svg" in page and "said yes" in page
+assert "data:image/jpeg;base64," in page and "said yes" in page
+assert page.count('class="bar"') == 3 and "</i></span><span class=\"n\">" in page, "a bar for each kind of questions"
 P
 status=$?; [ $status -eq 77 ] || check "eval: lines, prompts, result and page are as they should be" $status 0
 code "the same command again asks nothing" 0 run -o "$work/a.jsonl"
@@ -168,6 +155,9 @@ code "one at a time" 0 run -o "$work/b.jsonl" --batch 1 --threads 1
 same "answers do not depend on the batch" "$work/a.jsonl" "$work/b.jsonl"
 code "another setting with the same file stops" 1 run -o "$work/a.jsonl" --manner friendly
 says "another setting is named" "was begun with manner \"original\", now it is \"friendly\""
+echo '["yes"' >"$work/broken.json"
+code "a list of candidates that is broken" 1 run -o "$work/begun.jsonl" --rank "$work/broken.json"
+code "what was begun without an answer may begin otherwise" 0 run -o "$work/begun.jsonl"
 cp "$work/a.jsonl" "$work/lonely.jsonl"
 code "a file without its record stops" 1 run -o "$work/lonely.jsonl"
 says "a file without its record" "but not its record"
@@ -182,7 +172,7 @@ for i in $(seq 200); do
     kill -9 $pid 2>/dev/null
     wait $pid 2>/dev/null
     [ $? -eq 137 ] || break
-    lines=$(wc -l <"$work/k.jsonl" 2>/dev/null || echo 0)
+    lines=$({ wc -l <"$work/k.jsonl" || echo 0; } 2>/dev/null)
     [ "$lines" -gt 0 ] && [ "$lines" -lt 35 ] && midway=$((midway + 1))
 done
 [ "$midway" -gt 0 ] && ok "$midway kills in the middle of a run" || bad "no kill came in the middle of a run"
@@ -255,6 +245,8 @@ code "a broken picture stops a batch" 1 "$vrwkv" batch -m "$model" "$work/pictur
 says "a broken picture is named" "broken.png"
 code "a broken picture is read over" 0 "$vrwkv" batch -m "$model" "$work/pictures" -q "is it" -o "$work/x2.jsonl" -n 2 -k
 check "the other one is answered" "$(wc -l <"$work/x2.jsonl")" 1
+code "a question twice" 1 "$vrwkv" batch -m "$model" "$work/pictures" -q "is it" -q "is it" -o "$work/x3.jsonl"
+says "a question twice is named" '"is it" is asked twice'
 code "no question" 2 "$vrwkv" batch -m "$model" "$work/pictures" -o "$work/x3.jsonl"
 
 echo "$count checks, $failed failed"

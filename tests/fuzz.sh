@@ -13,9 +13,9 @@ mkdir -p build/fuzz/found
 failed=0
 run_one() {
     name=$(basename "$1"); kind=${name#fuzz_}
-    mkdir -p "build/fuzz/work/$kind" "fuzz/corpus/$kind"
+    mkdir -p "build/fuzz/grown/$kind" "fuzz/corpus/$kind"
     if "$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -close_fd_mask=1 \
-        -artifact_prefix="build/fuzz/found/$kind-" "build/fuzz/work/$kind" "fuzz/corpus/$kind" >"build/fuzz/$kind.txt" 2>&1; then
+        -artifact_prefix="build/fuzz/found/$kind-" "build/fuzz/grown/$kind" "fuzz/corpus/$kind" >"build/fuzz/$kind.txt" 2>&1; then
         echo "$kind: $(awk '/number_of_executed_units/{print $2}' "build/fuzz/$kind.txt") runs, nothing found"
     else
         echo "$kind: FOUND"; tail -n 40 "build/fuzz/$kind.txt"; return 1

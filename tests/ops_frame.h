@@ -49,9 +49,9 @@ static inline void near(const bench *b, const char *what, double got, double exp
 }
 
 static inline bool same(const vr_tensor *x, const vr_tensor *y) {
-    int64_t n, m;
-    return x && y && vr_shape_count(x->ndim, x->shape, &n) && vr_shape_count(y->ndim, y->shape, &m) && n == m &&
-           memcmp(x->data, y->data, (size_t)n * sizeof(float)) == 0;
+    int64_t n;
+    return x && y && x->ndim == y->ndim && memcmp(x->shape, y->shape, (size_t)x->ndim * sizeof *x->shape) == 0 &&
+           vr_shape_count(x->ndim, x->shape, &n) && memcmp(x->data, y->data, (size_t)n * sizeof(float)) == 0;
 }
 
 static inline void expect_failure(bench *b, const vr_tensor *result, vr_status status, const char *part) {

@@ -9,20 +9,7 @@ scenes=$build/scenes vrwkv=$build/vrwkv
 [ -x "$scenes" ] || { echo "no $scenes: built without cairo"; exit 77; }
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-export LC_ALL=C.UTF-8 TMPDIR=$work
-count=0 failed=0
-
-ok() { count=$((count + 1)); echo "ok $count - $1"; }
-bad() { count=$((count + 1)); failed=$((failed + 1)); echo "not ok $count - $1"; printf '%s\n' "${2-}" | head -40 | sed 's/^/#   /'; }
-check() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "found: $2, expected: $3"; fi; } # NAME FOUND EXPECTED
-has() { case $2 in *"$3"*) ok "$1" ;; *) bad "$1" "\"$3\" is not in: $2" ;; esac; }        # NAME TEXT PART
-code() { # NAME EXPECTED-CODE COMMAND...
-    local name=$1 expected=$2; shift 2
-    "$@" >"$work/out" 2>"$work/err" </dev/null
-    local found=$?
-    if [ $found -eq "$expected" ]; then ok "$name"; else bad "$name" "exit code $found, expected $expected: $(cat "$work/err")"; fi
-}
-says() { has "$1" "$(cat "$work/err")" "$2"; }
+. tests/frame.sh
 sum() { (cd "$1" && find . -type f | sort | xargs cat | cksum); }
 values() { grep -o "\"$2\":\"[^\"]*\"" "$1" | sort -u | cut -d'"' -f4 | paste -sd' '; } # FILE KEY
 

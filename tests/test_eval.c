@@ -37,10 +37,18 @@ static void refused(vr_status status, const char *part) {
     if (!strstr(err.message, part)) fail_msg("\"%s\" is not in: %s", part, err.message);
 }
 
-/* A file with these bytes; its name is valid until the next call. */
-static const char *file_of(const char *text, size_t n, const char *ending) {
+static const char *const endings[] = {".json", ".jsonl", ".tsv"};
+
+/* The name of this process's file; valid until the next call. */
+static const char *file_name(const char *ending) {
     static char path[64];
     snprintf(path, sizeof path, "/tmp/vrwkv_eval_%d%s", (int)getpid(), ending);
+    return path;
+}
+
+/* A file with these bytes. */
+static const char *file_of(const char *text, size_t n, const char *ending) {
+    const char *path = file_name(ending);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(text, 1, n, file), n);
@@ -425,10 +433,20 @@ static void shapes_take_their_json_and_no_other(void **unused) {
             fail_msg("%zu: %zu bytes of %s, expected %zu; may end: %d, expected %d", i, n, cases[i].text, cases[i].n, end,
                      cases[i].end);
     }
-    json_t *json = json_loads("{\"type\":\"string\",\"pattern\":\"a+\"}", 0, NULL);
-    vr_shape *shape;
-    refused(vr_shape_make(&shape, json, &err), "\"pattern\" is not understood");
-    json_decref(json);
+    static const struct { const char *schema, *says; } bad[] = {
+        {"{\"type\":\"string\",\"pattern\":\"a+\"}", "\"pattern\" is not understood"},
+        {"{\"type\":\"string\",\"minLength\":\"2\"}", "minLength must be a whole number"},
+        {"{\"type\":\"string\",\"minLength\":2000000}", "minLength must be a whole number from 0 to 1000000"},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"maxItems\":-1}", "maxItems must be"},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":3,\"maxItems\":2}", "minItems is 3, more than maxItems, 2"},
+        {"{\"type\":\"object\",\"properties\":[]}", "\"properties\" is no object"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_t *json = json_loads(bad[i].schema, 0, NULL);
+        vr_shape *shape;
+        refused(vr_shape_make(&shape, json, &err), bad[i].says);
+        json_decref(json);
+    }
 }
 
 /* ---- a model ---- */
@@ -527,5 +545,7 @@ int main(void) {
         cmocka_unit_test(sequences_are_read_exactly),
         cmocka_unit_test(branches_are_independent),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) unlink(file_name(endings[i]));
+    return failed;
 }

@@ -1,55 +1,17 @@
 /* The operations on pictures' grids, with every kernel set that this processor can run, against plain
  * double arithmetic written here, on odd sizes. Bounds are stated at each comparison. */
-#include "check.h"
+#include "ops_frame.h"
 
 #include "base/half.h"
-#include "base/rng.h"
-#include "ops/ops.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-typedef struct bench {
-    vr_arena arena;
-    vr_pool *pools[3]; /* 1, 2, 3 threads */
-    vr_error err;
-    vr_run run;
-    vr_rng rng;
-} bench;
-
-static void use(bench *b, const vr_kernels *kernels, int threads) {
-    b->err = (vr_error){0};
-    b->run = (vr_run){.arena = &b->arena, .pool = b->pools[threads - 1], .kernels = kernels, .err = &b->err};
-    vr_arena_release(&b->arena, 0);
-}
 
 static vr_tensor *random_tensor(bench *b, int ndim, const int64_t *shape, float scale) {
-    vr_tensor *x = vr_new(&b->run, ndim, shape);
-    int64_t n;
-    vr_shape_count(ndim, shape, &n);
-    for (int64_t i = 0; i < n; i++) ((float *)x->data)[i] = scale * (float)(2 * vr_rng_uniform(&b->rng) - 1);
-    return x;
-}
-
-static vr_tensor *random2(bench *b, int64_t rows, int64_t columns, float scale) {
-    return random_tensor(b, 2, (int64_t[]){rows, columns}, scale);
-}
-
-static const float *at(const vr_tensor *x) { return x->data; }
-
-static void near(const bench *b, const char *what, double got, double expected, double bound) {
-    CHECK(fabs(got - expected) <= bound, "%s %s: got %.9g, expected %.9g, bound %.3g", b->run.kernels->name, what, got, expected,
-          bound);
+    return fill(b, vr_new(&b->run, ndim, shape), scale);
 }
 
 static bool has_shape(const vr_tensor *x, int64_t rows, int64_t columns) {
     return x && x->ndim == 2 && x->shape[0] == rows && x->shape[1] == columns;
-}
-
-static bool same(const vr_tensor *x, const vr_tensor *y) {
-    return x && y && has_shape(x, y->shape[0], y->shape[1]) &&
-           memcmp(x->data, y->data, (size_t)(x->shape[0] * x->shape[1]) * sizeof(float)) == 0;
 }
 
 /* ---- attention within windows ---- */
@@ -305,12 +267,6 @@ static void test_patch_embed(bench *b, const vr_kernels *kernels) {
 
 /* ---- failures ---- */
 
-static void expect_failure(bench *b, const vr_tensor *result, vr_status status, const char *part) {
-    CHECK(!result && vr_run_status(&b->run) == status && strstr(b->err.message, part), "status %d, message '%s', expected '%s'",
-          vr_run_status(&b->run), b->err.message, part);
-    use(b, b->run.kernels, 2);
-}
-
 static void test_failures(bench *b, const vr_kernels *kernels) {
     static float data[4096];
     vr_tensor x = {VR_F32, 2, {12, 8}, data}, w = {VR_F32, 4, {5, 8, 3, 2}, data}, rel = {VR_F32, 2, {5, 4}, data};
@@ -341,18 +297,8 @@ int main(void) {
         test_attention_2d, test_attention_memory, test_windows, test_pixel_unshuffle, test_conv3x3, test_adaptive_pool,
         test_resample, test_concat_columns, test_patch_embed, test_failures};
     bench b = {.rng = {20240611}};
-    CHECK(vr_arena_open(&b.arena, (size_t)1 << 30, &b.err) == VRWKV_OK, "%s", b.err.message);
-    for (int i = 0; i < 3; i++) CHECK(vr_pool_open(&b.pools[i], i + 1, &b.err) == VRWKV_OK, "%s", b.err.message);
-    for (int i = 0; vr_kernels_at(i); i++) {
-        const vr_kernels *set = vr_kernels_at(i);
-        if (!set->supported()) {
-            printf("%s: not supported here\n", set->name);
-            continue;
-        }
-        for (size_t k = 0; k < VR_COUNT(tests); k++) tests[k](&b, set);
-        printf("%s: done\n", set->name);
-    }
-    for (int i = 0; i < 3; i++) vr_pool_close(b.pools[i]);
-    vr_arena_close(&b.arena);
+    bench_open(&b);
+    bench_run(&b, tests, VR_COUNT(tests));
+    bench_close(&b);
     return check_result();
 }

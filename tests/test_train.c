@@ -7,6 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/data.h"
 #include "train/init.h"
+#include "train/log.h"
 #include "train/plan.h"
 #include "train/sampler.h"
 #include "train/schedule.h"
@@ -115,7 +116,8 @@ static void test_settings(void) {
     OK(vr_train_settings_put(&a, "seed", "9000000000000000", &err));
     CHECK(a.lr == 0.1 && a.batch == 7, "the original's names");
     const char *bad[][2] = {{"batch", "0"}, {"batch", "1.5"}, {"batch", "x"},  {"batch", ""},
-                            {"lr", "nan"},  {"lr", "1e999"},  {"no-such", "1"}};
+                            {"lr", "nan"},  {"lr", "1e999"},  {"no-such", "1"}, {"manner", "friend"},
+                            {"output", ""}, {"data", "a\xff"}};
     for (size_t i = 0; i < VR_COUNT(bad); i++)
         CHECK(vr_train_settings_put(&a, bad[i][0], bad[i][1], &err) == VRWKV_ERR_ARGUMENT &&
                   strstr(err.message, bad[i][0]),
@@ -127,9 +129,37 @@ static void test_settings(void) {
     CHECK(vr_train_settings_parse(&b, "[1]", 3, &err) == VRWKV_ERR_FORMAT &&
               vr_train_settings_parse(&b, "{", 1, &err) == VRWKV_ERR_FORMAT,
           "no object");
+    static const char truth[] = "{\"lr\": true}";
+    CHECK(vr_train_settings_parse(&b, truth, strlen(truth), &err) == VRWKV_ERR_FORMAT && strstr(err.message, "'lr'") && b.lr == 0.1,
+          "neither a text nor a number");
     free(json);
     vr_train_settings_free(&a);
     vr_train_settings_free(&b);
+}
+
+/* A log that is taken up again keeps the lines of earlier steps whole, however long they are. */
+static void test_log(void) {
+    enum { LONG = 9000 };
+    vr_train_log log;
+    char path[200], *line = NULL, *text = malloc(LONG + 1);
+    size_t room = 0, lines = 0;
+    memset(text, 'x', LONG);
+    text[LONG] = 0;
+    OK(vr_train_log_open(&log, folder, 0, &err));
+    for (int step = 0; step < 3; step++) OK(vr_train_log_answer(&log, step, text, "\"step\": 9", "c", &err));
+    vr_train_log_close(&log);
+    OK(vr_train_log_open(&log, folder, 2, &err));
+    OK(vr_train_log_answer(&log, 2, "a", "b", "c", &err));
+    vr_train_log_close(&log);
+    snprintf(path, sizeof path, "%s/answers.jsonl", folder);
+    FILE *file = fopen(path, "r");
+    for (; file && getline(&line, &room, file) > 0; lines++)
+        CHECK(strncmp(line, "{\"step\": ", 9) == 0 && line[9] == (char)('0' + lines) && (strlen(line) > LONG) == (lines < 2),
+              "line %zu: %.40s", lines, line);
+    CHECK(lines == 3, "%zu lines", lines);
+    if (file) fclose(file);
+    free(line);
+    free(text);
 }
 
 /* ---- data ---- */
@@ -562,6 +592,7 @@ int main(void) {
     test_groups();
     test_schedule();
     test_settings();
+    test_log();
     test_data();
     test_vocabulary();
     test_batch();

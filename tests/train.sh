@@ -151,7 +151,9 @@ expect 2 "--data FILE is missing" "$program" train -m small.json -o none
 expect 2 "--batch takes a whole number" "$program" train "${how[@]}" --batch 0 -o none
 expect 1 "there is no part 'head'" "$program" train "${how[@]}" --train head -o none
 expect 1 "run.json" "$program" train --resume nowhere
-expect 1 "--manner takes friendly or original" "$program" train "${how[@]}" --manner rude -o none
+expect 2 "--manner takes friendly or original" "$program" train "${how[@]}" --manner rude -o none
+expect 2 "--recompute takes auto, on or off" "$program" train "${how[@]}" --recompute never -o none
+expect 1 "a training may see 1e+18 samples" "$program" train "${how[@]}" --epochs 1000000000 --epoch-steps 1000000000000 -o none
 
 echo "$checked checks, $failures failed"
 [ "$failures" -eq 0 ]

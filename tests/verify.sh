@@ -1,6 +1,6 @@
 #!/bin/bash
 # Reference cases through the program, on every kernel set that this machine has: the cases of the
-# repository and, where VRWKV_ORACLES names a folder, all of its v5, v6, v7 and preprocess.
+# repository and, where VRWKV_ORACLES names a folder, all of its v5, v6, v7, preprocess and metrics.
 # Then that `verify` can fail: a value, a NaN, an id, a weight that is not the expected one.
 # Usage: tests/verify.sh BUILD_DIR
 set -u
@@ -31,11 +31,13 @@ expect() { # STATUS TEXT COMMAND...: the exit status, and a line of the output t
 cases=(tests/data/cases tests/data/text tests/data/image tests/data/train)
 if [ -n "${VRWKV_ORACLES:-}" ]; then
     [ -d "$VRWKV_ORACLES/v6" ] || { say "verify: VRWKV_ORACLES has no folder v6"; exit 1; }
-    cases+=("$VRWKV_ORACLES/v5" "$VRWKV_ORACLES/v6" "$VRWKV_ORACLES/v7" "$VRWKV_ORACLES/preprocess")
+    for part in v5 v6 v7 preprocess metrics; do cases+=("$VRWKV_ORACLES/$part"); done
 else
     say "note  VRWKV_ORACLES is not set: only the cases of the repository"
 fi
 
+mkdir "$work/tmp"
+export TMPDIR=$work/tmp
 sets=0
 for set in generic avx2 avx512 neon; do
     if ! VRWKV_CPU=$set "$program" --version >/dev/null 2>"$work/refusal"; then
@@ -48,6 +50,9 @@ for set in generic avx2 avx512 neon; do
     say "ran   $set: $(tail -n 1 "$work/out"), $((($(date +%s%N) - start) / 1000000)) ms"
 done
 [ "$sets" -gt 0 ] || { say "FAIL  no kernel set ran"; failures=$((failures + 1)); }
+
+checked=$((checked + 1))
+[ -z "$(ls "$TMPDIR")" ] || { say "FAIL  files are left behind: $(ls "$TMPDIR" | head -3)"; failures=$((failures + 1)); }
 
 # ---- cases that must fail ----
 

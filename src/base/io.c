@@ -195,3 +195,18 @@ void vr_writer_abandon(vr_writer *writer) {
     free(writer->temporary);
     *writer = (vr_writer){0};
 }
+
+vr_status vr_file_write(const char *path, const void *data, size_t size, vr_error *err) {
+    vr_writer writer;
+    VR_TRY(vr_writer_open(&writer, path, err));
+    vr_status status = vr_writer_put(&writer, data, size, err);
+    if (status == VRWKV_OK) return vr_writer_commit(&writer, err);
+    vr_writer_abandon(&writer);
+    return status;
+}
+
+vr_status vr_path_make(char path[VR_PATH_ROOM], const char *folder, const char *name, vr_error *err) {
+    int n = snprintf(path, VR_PATH_ROOM, "%s/%s", folder, name);
+    return n > 0 && n < VR_PATH_ROOM ? VRWKV_OK
+                                     : vr_fail(err, VRWKV_ERR_ARGUMENT, "'%.80s..' is too long a path", folder);
+}

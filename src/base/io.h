@@ -40,4 +40,10 @@ vr_status vr_writer_commit(vr_writer *writer, vr_error *err); /* abandons by its
 /* As commit, but does not wait for the disk: for one of many files that are easily made again. */
 vr_status vr_writer_close(vr_writer *writer, vr_error *err);
 void vr_writer_abandon(vr_writer *writer);
+/* A whole file in one go, all of it or none. */
+vr_status vr_file_write(const char *path, const void *data, size_t size, vr_error *err);
+
+/* folder/name. */
+#define VR_PATH_ROOM 4096
+vr_status vr_path_make(char path[VR_PATH_ROOM], const char *folder, const char *name, vr_error *err);
 #endif

@@ -1,5 +1,6 @@
 #include "eval/batch.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "eval/bench.h"
 
@@ -7,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define DEEPEST 32
 
@@ -21,12 +21,6 @@ typedef struct working {
     size_t done; /* pictures */
     bool stopped;
 } working;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the folder ---- */
 
@@ -87,7 +81,7 @@ static vr_status match_line(void *user, const json_t *line, const vr_where *wher
     working *w = user;
     const char *image = vr_text_or(line, "image", ""), *question = vr_text_or(line, "question", "");
     size_t p = 0, q = 0;
-    for (size_t low = 0, high = w->n; low < high;) { 
+    for (size_t low = 0, high = w->n; low < high;) {
         p = low + (high - low) / 2;
         int order = strcmp(w->pictures[p], image);
         if (order == 0) break;
@@ -186,7 +180,17 @@ static vr_status ask_all(working *w, vr_error *err) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+/* An answer is found again by its question. */
+static vr_status check_questions(const vr_batch_options *options, vr_error *err) {
+    for (size_t i = 0; i < options->n_questions; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(options->questions[i], options->questions[k]) == 0)
+                return vr_fail(err, VRWKV_ERR_ARGUMENT, "\"%.200s\" is asked twice", options->questions[i]);
+    return VRWKV_OK;
+}
+
 static vr_status work(working *w, vr_error *err) {
+    VR_TRY(check_questions(w->options, err));
     VR_TRY(list(w, "", 0, err));
     if (w->n) qsort(w->pictures, w->n, sizeof *w->pictures, by_name);
     w->result->pictures = w->n;
@@ -201,12 +205,12 @@ static vr_status work(working *w, vr_error *err) {
 
 vr_status vr_batch_run(vrwkv_model *model, const vr_batch_options *options, vr_batch_result *result, vr_error *err) {
     working w = {.model = model, .options = options, .result = result};
-    double began = now();
+    double began = vr_seconds();
     *result = (vr_batch_result){.reuse = "none", .reuse_reason = ""};
     vr_status status = work(&w, err);
     vr_log_close(&w.log);
     for (size_t i = 0; i < w.n; i++) free(w.pictures[i]);
     free(w.pictures);
-    result->seconds = now() - began;
+    result->seconds = vr_seconds() - began;
     return status;
 }

@@ -17,12 +17,17 @@ static const char head[] =
     "h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}\n"
     ".big{font-size:2.4rem;font-weight:600}.dim{opacity:.7}\n"
     "table{border-collapse:collapse}td,th{border-bottom:1px solid var(--line);padding:.25rem .8rem .25rem "
-    "0;text-align:left;vertical-align:top}\n"
-    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\n"
+    "0;text-align:left;vertical-align:top}td{overflow-wrap:anywhere}\n"
+    ".n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\n"
+    ".bars{display:grid;grid-template-columns:fit-content(45%) minmax(8rem,1fr) max-content;gap:.3rem .8rem;align-items:center}\n"
+    ".bar{background:var(--line)}.bar,.bar i{display:block;height:.9rem;border-radius:2px;print-color-adjust:exact}\n"
+    ".bar i{background:var(--bar)}.bars .name{overflow-wrap:anywhere}\n"
     ".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:1rem}\n"
-    ".card{border:1px solid var(--line);border-radius:.4rem;padding:.6rem;overflow-wrap:anywhere}\n"
+    ".card{border:1px solid var(--line);border-radius:.4rem;padding:.6rem;overflow-wrap:anywhere;break-inside:avoid}\n"
     ".card img{max-width:100%;display:block;margin:0 auto .4rem}.said{color:var(--bad)}.right{color:var(--good)}\n"
-    "svg text{fill:currentColor;font:13px system-ui,sans-serif}\n</style>\n";
+    ".card p{margin:0 0 .2rem;white-space:pre-line;max-height:15em;overflow-y:auto}\n"
+    "@media(max-width:36rem){.bars{grid-template-columns:1fr max-content}.bars .name{grid-column:1/3;margin-top:.3rem}\n"
+    "body{margin-top:1rem}}@media print{.card p{max-height:none}}\n</style>\n";
 
 static void put_escaped(vr_str *out, vr_slice text) {
     for (size_t i = 0; i < text.n; i++) {
@@ -101,15 +106,11 @@ static void put_record(const vr_run_report *r, vr_str *out) {
 
 /* ---- categories ---- */
 
-static void put_bar(vr_str *out, size_t row, const char *name, double share, size_t n) {
-    size_t y = row * 24;
-    vr_str_format(out, "<text x=\"0\" y=\"%zu\">", y + 16);
+static void put_bar(vr_str *out, const char *name, double share, size_t n) {
+    vr_str_add(out, "<span class=\"name\">");
     put_escaped(out, vr_slice_of(name));
-    vr_str_format(out, "</text><rect x=\"260\" y=\"%zu\" width=\"400\" height=\"16\" fill=\"var(--line)\" rx=\"2\"/>",
-                  y + 4);
-    vr_str_format(out, "<rect x=\"260\" y=\"%zu\" width=\"%.1f\" height=\"16\" fill=\"var(--bar)\" rx=\"2\"/>", y + 4,
-                  400 * share);
-    vr_str_format(out, "<text x=\"672\" y=\"%zu\">%.1f%% of %zu</text>\n", y + 17, 100 * share, n);
+    vr_str_format(out, "</span><span class=\"bar\"><i style=\"width:%.1f%%\"></i></span><span class=\"n\">%.1f%% of %zu</span>\n",
+                  100 * share, 100 * share, n);
 }
 
 static void put_categories(const vr_run_report *r, vr_str *out) {
@@ -124,15 +125,15 @@ static void put_categories(const vr_run_report *r, vr_str *out) {
             sum += r->score->verdicts[i].score;
             n++;
         }
-        if (n) put_bar(&bars, rows++, set->categories.names[c], sum / (double)n, n);
+        if (!n) continue;
+        put_bar(&bars, set->categories.names[c], sum / (double)n, n);
+        rows++;
     }
     if (rows > 1) {
-        vr_str_format(out,
-                      "<h2>By category</h2>\n<p class=\"dim\">Mean score of the questions, official rule.</p>\n"
-                      "<svg viewBox=\"0 0 800 %zu\" width=\"100%%\" role=\"img\" aria-label=\"score by category\">\n",
-                      rows * 24 + 8);
+        vr_str_add(out, "<h2>By category</h2>\n<p class=\"dim\">Mean score of the questions, official rule.</p>\n"
+                        "<div class=\"bars\">\n");
         vr_str_add_slice(out, vr_str_slice(&bars));
-        vr_str_add(out, "</svg>\n");
+        vr_str_add(out, "</div>\n");
     }
     out->failed |= bars.failed;
     vr_str_free(&bars);
@@ -194,28 +195,36 @@ static void put_thumbnail(const vr_set *set, const vr_question *question, vr_str
     vr_image_free(&image);
 }
 
+/* A paragraph of a card, "said: yes"; line ends are kept. */
+static void put_line(vr_str *out, const char *class, const char *label, vr_slice text) {
+    vr_str_format(out, "<p class=\"%s\">%s", class, label);
+    put_escaped(out, text);
+    vr_str_add(out, "</p>");
+}
+
 static void put_card(const vr_run_report *r, size_t i, vr_str *out) {
     const vr_set *set = r->set;
-    vr_str asked = {0}, right = {0};
+    vr_str asked = {0}, right = {0}, tail = {0};
     char digits[24];
     vr_str_add(out, "<div class=\"card\">");
     put_thumbnail(set, &set->questions[i], out);
     vr_bench_prompt(set, &set->questions[i], VR_FAMILY_V6, &asked, NULL);
     const char *suffix = vr_slice_find(vr_str_slice(&asked), VR_SHORT_ANSWER);
-    put_escaped(out, suffix ? (vr_slice){asked.data, (size_t)(suffix - asked.data)} : vr_str_slice(&asked));
-    vr_str_add(out, "<br><span class=\"said\">said: ");
-    put_escaped(out, r->answers->of_question[i] ? vr_answer_of(r->answers, i) : vr_slice_of("(no answer)"));
-    vr_str_add(out, "</span>");
+    put_line(out, "asked", "", suffix ? (vr_slice){asked.data, (size_t)(suffix - asked.data)} : vr_str_slice(&asked));
+    vr_slice said = vr_answer_of(r->answers, i);
+    if (!said.n) said = vr_slice_of(r->answers->of_question[i] ? "(nothing)" : "(no answer)");
+    put_line(out, "said", "said: ", said);
     if (set->bench->right) {
         set->bench->right(set, i, &right);
-        vr_str_add(out, "<br><span class=\"right\">right: ");
-        put_escaped(out, vr_str_slice(&right));
-        vr_str_add(out, "</span>");
+        put_line(out, "right", "right: ", vr_str_slice(&right));
     }
-    vr_str_format(out, "<br><span class=\"dim\">%s, score %.2f</span></div>\n", vr_id_text(set->questions[i].id, digits),
-                  r->score->verdicts[i].score);
+    vr_str_format(&tail, "%s, score %.2f", vr_id_text(set->questions[i].id, digits), r->score->verdicts[i].score);
+    put_line(out, "dim", "", vr_str_slice(&tail));
+    vr_str_add(out, "</div>\n");
+    out->failed |= asked.failed | right.failed | tail.failed;
     vr_str_free(&asked);
     vr_str_free(&right);
+    vr_str_free(&tail);
 }
 
 static bool is_wrong(const vr_run_report *r, size_t i) {
@@ -228,8 +237,12 @@ static void put_gallery(const vr_run_report *r, vr_str *out) {
     for (size_t i = 0; i < r->set->n; i++) wrong += is_wrong(r, i);
     if (!wrong || !r->gallery) return;
     size_t want = wrong < r->gallery ? wrong : r->gallery;
-    vr_str_format(out, "<h2>Wrong answers</h2>\n<p class=\"dim\">%zu of %zu, evenly drawn.</p>\n<div class=\"cards\">\n",
-                  want, wrong);
+    vr_str_add(out, "<h2>Wrong answers</h2>\n<p class=\"dim\">");
+    if (want < wrong)
+        vr_str_format(out, "%zu of %zu, evenly drawn", want, wrong);
+    else
+        vr_str_format(out, "All %zu", wrong);
+    vr_str_add(out, ".</p>\n<div class=\"cards\">\n");
     for (size_t i = 0; i < r->set->n && shown < want; i++) {
         if (!is_wrong(r, i)) continue;
         if (seen++ * want / wrong < shown) continue;
@@ -244,7 +257,9 @@ vr_status vr_report_html(const vr_run_report *report, const char *path, vr_error
     vr_str_add(&page, head);
     vr_str_format(&page, "<title>%s</title></head><body>\n<h1>%s, %s</h1>\n<p class=\"dim\">", report->set->bench->title,
                   report->set->bench->title, report->set->split->name);
-    put_escaped(&page, vr_slice_of(vr_text_or(report->result->record, "model", "")));
+    const char *model = vr_text_or(report->result->record, "model", NULL);
+    if (model) vr_str_add(&page, "model ");
+    put_escaped(&page, vr_slice_of(model ? model : "answers that were there"));
     vr_str_add(&page, "</p>\n");
     put_figures(report, &page);
     if (report->score->verdicts) {
@@ -255,7 +270,7 @@ vr_status vr_report_html(const vr_run_report *report, const char *path, vr_error
     if (report->score->verdicts) put_gallery(report, &page);
     vr_str_add(&page, "</body></html>\n");
     vr_status status = vr_str_check(&page, err);
-    if (status == VRWKV_OK) status = vr_text_save(vr_str_slice(&page), path, err);
+    if (status == VRWKV_OK) status = vr_file_write(path, page.data, page.n, err);
     vr_str_free(&page);
     return status;
 }

@@ -100,3 +100,28 @@ double vr_humans_score(const vr_humans *humans, vr_slice prediction, const vr_ru
     vr_str_free(&other);
     return sum / (double)humans->n;
 }
+
+vr_status vr_human_golds_new(vr_set *set, vr_error *err) {
+    vr_human_golds *golds = set->gold = vr_alloc(1, sizeof *golds);
+    if (golds) *golds = (vr_human_golds){.n = set->n, .items = vr_alloc(set->n, sizeof *golds->items)};
+    return golds && golds->items ? VRWKV_OK
+                                 : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for answers to %zu questions", set->n);
+}
+
+void vr_human_golds_free(void *data) {
+    vr_human_golds *golds = data;
+    for (size_t i = 0; golds->items && i < golds->n; i++) vr_humans_free(&golds->items[i]);
+    free(golds->items);
+    free(golds);
+}
+
+void vr_human_golds_judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
+    const vr_human_golds *golds = set->gold;
+    const vr_rule *m4c = vr_rule_find("m4c");
+    verdict->score = vr_humans_score(&golds->items[question], answer, m4c, m4c);
+}
+
+void vr_human_golds_right(const vr_set *set, size_t question, vr_str *out) {
+    const vr_human_golds *golds = set->gold;
+    vr_str_add_slice(out, vr_humans_usual(&golds->items[question]));
+}

@@ -1,5 +1,6 @@
 #include "eval/log.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "eval/bench.h"
 
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 vr_status vr_beside(char **path, const char *out, const char *ending, vr_error *err) {
@@ -61,13 +61,14 @@ static vr_status check_record(const char *out, const json_t *mine, vr_error *err
     return status;
 }
 
-static vr_status open_record(const char *out, const json_t *record, vr_error *err) {
+/* Before there is a line, nothing depends on an earlier record. */
+static vr_status open_record(const char *out, bool has_lines, const json_t *record, vr_error *err) {
     char *path;
     VR_TRY(vr_beside(&path, out, ".run.json", err));
     vr_status status;
-    if (vr_exists(path))
+    if (has_lines && vr_exists(path))
         status = check_record(out, record, err);
-    else if (vr_exists(out))
+    else if (has_lines)
         status = vr_fail(err, VRWKV_ERR_ARGUMENT, "%s is there, but not its record %s: give another output, or remove it",
                          out, path);
     else
@@ -78,15 +79,9 @@ static vr_status open_record(const char *out, const json_t *record, vr_error *er
 
 /* ---- lines ---- */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* EINVAL: what cannot be synced, such as a pipe. */
 static vr_status sync_file(vr_log *log, vr_error *err) {
-    log->synced = now();
+    log->synced = vr_seconds();
     return fdatasync(log->fd) == 0 || errno == EINVAL ? VRWKV_OK : vr_fail_io(err, "write", log->path);
 }
 
@@ -124,14 +119,14 @@ vr_status vr_log_open(vr_log *log, const char *path, size_t n, const json_t *rec
     vr_map map = {0};
     *log = (vr_log){.path = path, .n = n, .at = vr_alloc(n, sizeof *log->at), .size = vr_alloc(n, sizeof *log->size)};
     if (!log->at || !log->size) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %zu lines", n);
-    VR_TRY(open_record(path, record, err));
     log->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_APPEND, 0666);
     if (log->fd < 0) return vr_fail_io(err, "open", path);
     log->open = true;
     if (flock(log->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return vr_fail(err, VRWKV_ERR_IO, "%s is being written by another run", path);
     VR_TRY(vr_map_open(&map, path, false, err));
-    vr_status status = map.size ? read_lines(log, match, user, (const char *)map.data, map.size, err) : VRWKV_OK;
+    vr_status status = open_record(path, map.size > 0, record, err);
+    if (status == VRWKV_OK && map.size) status = read_lines(log, match, user, (const char *)map.data, map.size, err);
     size_t size = map.size;
     vr_map_close(&map);
     if (status == VRWKV_OK && size > log->end && ftruncate(log->fd, (off_t)log->end) != 0)
@@ -145,7 +140,7 @@ vr_status vr_log_add(vr_log *log, size_t job, const json_t *line, vr_error *err)
     vr_str text = {0};
     vr_status status = vr_json_line(line, &text, err);
     if (status == VRWKV_OK) status = write_all(log, text.data, text.n, err);
-    if (status == VRWKV_OK && now() - log->synced >= 1) status = sync_file(log, err);
+    if (status == VRWKV_OK && vr_seconds() - log->synced >= 1) status = sync_file(log, err);
     log->at[job] = log->end + 1;
     log->size[job] = text.n;
     log->end += text.n;

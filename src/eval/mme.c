@@ -161,7 +161,7 @@ typedef struct counts {
 static vr_status count_task(const vr_set *set, const char *name, const vr_verdict *verdicts, const unsigned *weight,
                             counts *to, vr_error *err) {
     /* of each picture: how many questions, how many right */
-    unsigned char (*seen)[2] = vr_alloc(set->groups.n, sizeof *seen);
+    unsigned (*seen)[2] = vr_alloc(set->groups.n, sizeof *seen);
     if (!seen) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     *to = (counts){0};
     for (size_t i = 0; i < set->n; i++) {
@@ -273,7 +273,7 @@ static vr_status write_submission(const vr_set *set, const vr_answers *answers, 
         put_task(set, answers, tasks[i].name, &text);
         vr_str_format(&name, "%s/%s.txt", path, tasks[i].name);
         vr_status status = vr_str_check(text.failed ? &text : &name, err);
-        if (status == VRWKV_OK && text.n) status = vr_text_save(vr_str_slice(&text), name.data, err);
+        if (status == VRWKV_OK && text.n) status = vr_file_write(name.data, text.data, text.n, err);
         vr_str_free(&text);
         vr_str_free(&name);
         VR_TRY(status);

@@ -1,5 +1,6 @@
 #include "eval/run.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "eval/log.h"
 #include "eval/model.h"
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct running {
     vr_set *set;
@@ -24,12 +24,6 @@ typedef struct running {
     size_t judged;
     bool stopped;
 } running;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 vr_family vr_family_of(const vrwkv_info *info) { /* v6.20 is a v6 network asked as v7.00 is */
     return strncmp(info->version, "v7", 2) == 0 || strcmp(info->version, "v6.20") == 0 ? VR_FAMILY_V7 : VR_FAMILY_V6;
@@ -213,11 +207,11 @@ static vr_status open_picture(running *r, size_t from, size_t to, vrwkv_features
     const vr_question *question = &r->set->questions[r->order[from]];
     char digits[24];
     vr_error why = {0};
-    double began = now();
+    double began = vr_seconds();
     *ok = true;
     if (!needs_picture(question)) return VRWKV_OK;
     vr_status status = encode_picture(r, question, out, &why);
-    r->result->vision_seconds += now() - began;
+    r->result->vision_seconds += vr_seconds() - began;
     r->result->pictures++;
     if (status == VRWKV_OK) return VRWKV_OK;
     *ok = false;
@@ -350,12 +344,12 @@ vr_status vr_run_bench(vr_set *set, vrwkv_model *model, const vr_run_options *op
                        vr_run_result *result, vr_error *err) {
     running r = {.set = set, .model = model, .options = options, .answers = answers, .result = result,
                  .family = vr_family_of(vrwkv_model_info(model))};
-    double began = now();
+    double began = vr_seconds();
     *result = (vr_run_result){.reuse = "none", .reuse_reason = ""};
     *answers = (vr_answers){0};
     vr_status status = run(&r, err);
     vr_log_close(&r.log);
-    result->seconds = now() - began;
+    result->seconds = vr_seconds() - began;
     free(r.order);
     return status;
 }

@@ -30,15 +30,6 @@ vr_status vr_join(char **out, const char *folder, const char *name, vr_error *er
     return VRWKV_OK;
 }
 
-vr_status vr_text_save(vr_slice text, const char *path, vr_error *err) {
-    vr_writer file;
-    VR_TRY(vr_writer_open(&file, path, err));
-    vr_status status = vr_writer_put(&file, text.p, text.n, err);
-    if (status == VRWKV_OK) return vr_writer_commit(&file, err);
-    vr_writer_abandon(&file);
-    return status;
-}
-
 bool vr_exists(const char *path) { return access(path, F_OK) == 0; }
 
 /* ---- JSON ---- */

@@ -60,9 +60,6 @@ bool vr_is_missing(vr_slice field);
 vr_status vr_base64_decode(vr_slice text, vr_str *out, vr_error *err);
 void vr_base64_encode(vr_slice bytes, vr_str *out);
 
-/* Writes a file, all of it or none. */
-vr_status vr_text_save(vr_slice text, const char *path, vr_error *err);
-
 /* folder/name; heap, the caller's. */
 vr_status vr_join(char **out, const char *folder, const char *name, vr_error *err);
 bool vr_exists(const char *path);

@@ -11,18 +11,6 @@
 
 static const char annotations[] = "TextVQA_0.5.1_val.json";
 
-typedef struct golds {
-    size_t n;
-    vr_humans *items; /* [n] */
-} golds;
-
-static void free_gold(void *data) {
-    golds *all = data;
-    for (size_t i = 0; all->items && i < all->n; i++) vr_humans_free(&all->items[i]);
-    free(all->items);
-    free(all);
-}
-
 /* The question stands in the first line of the text; letters are compared small. */
 static bool same_question(const vr_question *question, const char *asked) {
     vr_str a = {0}, b = {0};
@@ -38,7 +26,7 @@ static bool same_question(const vr_question *question, const char *asked) {
 
 static vr_status take_annotation(void *user, const char *key, json_t *entry, const vr_where *where, vr_error *err) {
     vr_set *set = user;
-    golds *all = set->gold;
+    vr_human_golds *all = set->gold;
     const char *picture, *asked;
     (void)key;
     VR_TRY(vr_need_text(entry, "image_id", where, &picture, err));
@@ -53,12 +41,10 @@ static vr_status take_annotation(void *user, const char *key, json_t *entry, con
 }
 
 static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
-    golds *all = set->gold = vr_alloc(1, sizeof *all);
     char *path, digits[24];
     (void)faults;
-    if (!all) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    *all = (golds){.n = set->n, .items = vr_alloc(set->n, sizeof *all->items)};
-    if (!all->items) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    VR_TRY(vr_human_golds_new(set, err));
+    const vr_human_golds *all = set->gold;
     VR_TRY(vr_join(&path, set->folder, annotations, err));
     vr_status status = vr_read_list(path, "data", take_annotation, set, err);
     for (size_t i = 0; i < set->n && status == VRWKV_OK; i++)
@@ -68,12 +54,6 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     free(path);
     set->scorable = status == VRWKV_OK;
     return status;
-}
-
-static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
-    const golds *all = set->gold;
-    const vr_rule *m4c = vr_rule_find("m4c");
-    verdict->score = vr_humans_score(&all->items[question], answer, m4c, m4c);
 }
 
 /* The answer file's name without folder and ending: the original prints it. */
@@ -112,11 +92,6 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
     return status;
 }
 
-static void right(const vr_set *set, size_t question, vr_str *out) {
-    const golds *all = set->gold;
-    vr_str_add_slice(out, vr_humans_usual(&all->items[question]));
-}
-
 static const vr_split splits[] = {
     {.name = "val", .questions = "llava_textvqa_val_v051_ocr.jsonl", .images = "train_images", .local = true,
      .needs = {{"llava_textvqa_val_v051_ocr.jsonl", "*", 5000}, {annotations, "data", 5000}}},
@@ -125,6 +100,6 @@ static const vr_split splits[] = {
 
 const vr_bench vr_bench_textvqa = {
     .name = "textvqa", .title = "TextVQA", .unit = "%", .repeats = true, .splits = splits,
-    .load = vr_load_questions, .load_gold = load_gold, .free_gold = free_gold,
-    .judge = judge, .score = score, .right = right,
+    .load = vr_load_questions, .load_gold = load_gold, .free_gold = vr_human_golds_free,
+    .judge = vr_human_golds_judge, .score = score, .right = vr_human_golds_right,
 };

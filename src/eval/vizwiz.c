@@ -9,18 +9,6 @@
 
 static const char annotations[] = "val_style_annotations.json";
 
-typedef struct golds {
-    size_t n;
-    vr_humans *items; /* [n] */
-} golds;
-
-static void free_gold(void *data) {
-    golds *all = data;
-    for (size_t i = 0; all->items && i < all->n; i++) vr_humans_free(&all->items[i]);
-    free(all->items);
-    free(all);
-}
-
 /* Annotations name the picture; there is one question each. */
 typedef struct taking {
     vr_set *set;
@@ -29,7 +17,7 @@ typedef struct taking {
 
 static vr_status take_annotation(void *user, const char *key, json_t *entry, const vr_where *where, vr_error *err) {
     taking *to = user;
-    golds *all = to->set->gold;
+    vr_human_golds *all = to->set->gold;
     const char *picture;
     (void)key;
     VR_TRY(vr_need_text(entry, "image", where, &picture, err));
@@ -42,7 +30,7 @@ static vr_status take_annotation(void *user, const char *key, json_t *entry, con
 }
 
 static vr_status read_gold(vr_set *set, const char *path, vr_error *err) {
-    golds *all = set->gold;
+    vr_human_golds *all = set->gold;
     taking to = {set, json_object()};
     for (size_t i = 0; i < set->n; i++)
         if (set->questions[i].image) vr_put(to.by_picture, set->questions[i].image, json_integer((json_int_t)i));
@@ -63,18 +51,11 @@ static vr_status load_gold(vr_set *set, vr_faults *faults, vr_error *err) {
     (void)faults;
     VR_TRY(vr_join(&path, set->folder, annotations, err));
     if (vr_exists(path)) {
-        golds *all = set->gold = vr_alloc(1, sizeof *all);
-        if (all) *all = (golds){.n = set->n, .items = vr_alloc(set->n, sizeof *all->items)};
-        status = all && all->items ? read_gold(set, path, err) : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+        status = vr_human_golds_new(set, err);
+        if (status == VRWKV_OK) status = read_gold(set, path, err);
     }
     free(path);
     return status;
-}
-
-static void judge(const vr_set *set, size_t question, vr_slice answer, vr_verdict *verdict) {
-    const golds *all = set->gold;
-    const vr_rule *m4c = vr_rule_find("m4c");
-    verdict->score = vr_humans_score(&all->items[question], answer, m4c, m4c);
 }
 
 static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *out, vr_error *err) {
@@ -101,11 +82,6 @@ static vr_status score(const vr_set *set, const vr_answers *answers, vr_score *o
     return status;
 }
 
-static void right(const vr_set *set, size_t question, vr_str *out) {
-    const golds *all = set->gold;
-    vr_str_add_slice(out, vr_humans_usual(&all->items[question]));
-}
-
 static const vr_split splits[] = {
     {.name = "test",
      .questions = "llava_test.jsonl",
@@ -122,10 +98,10 @@ const vr_bench vr_bench_vizwiz = {
     .splits = splits,
     .load = vr_load_questions,
     .load_gold = load_gold,
-    .free_gold = free_gold,
-    .judge = judge,
+    .free_gold = vr_human_golds_free,
+    .judge = vr_human_golds_judge,
     .score = score,
-    .right = right,
+    .right = vr_human_golds_right,
     .upload = ".upload.json",
     .submission = "JSON list for the VizWiz server",
 };

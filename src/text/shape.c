@@ -9,6 +9,7 @@
 #define MOST_DIGITS 15    /* a double holds them all */
 #define MOST_LENGTH 2000  /* of a text without maxLength */
 #define MOST_ITEMS 64     /* of an array without maxItems */
+#define MOST_LIMIT 1000000 /* that a schema may set */
 
 typedef enum kind { KIND_OBJECT, KIND_ARRAY, KIND_STRING, KIND_NUMBER, KIND_ENUM } kind;
 
@@ -41,9 +42,24 @@ static vr_status add_node(vr_shape *shape, kind what, int n, int texts, int *out
     return added->children && added->texts ? VRWKV_OK : no_memory(err);
 }
 
-static int limit(const json_t *schema, const char *key, int otherwise) {
-    json_int_t value = json_integer_value(json_object_get(schema, key));
-    return json_is_integer(json_object_get(schema, key)) && value >= 0 && value < 1000000 ? (int)value : otherwise;
+/* A limit of the schema into *out, which keeps its default where there is none. */
+static vr_status read_limit(const json_t *schema, const char *key, int *out, vr_error *err) {
+    const json_t *limit = json_object_get(schema, key);
+    json_int_t value = json_integer_value(limit);
+    if (!limit) return VRWKV_OK;
+    if (!json_is_integer(limit) || value < 0 || value > MOST_LIMIT)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: %s must be a whole number from 0 to %d", key, MOST_LIMIT);
+    *out = (int)value;
+    return VRWKV_OK;
+}
+
+/* Both limits of a value. */
+static vr_status read_limits(node *own, const json_t *schema, const char *low, const char *high, vr_error *err) {
+    VR_TRY(read_limit(schema, low, &own->low, err));
+    VR_TRY(read_limit(schema, high, &own->high, err));
+    return own->low <= own->high ? VRWKV_OK
+                                 : vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: %s is %d, more than %s, %d", low, own->low,
+                                           high, own->high);
 }
 
 static vr_status check_keys(const json_t *schema, vr_error *err) {
@@ -115,6 +131,8 @@ static vr_status make_object(vr_shape *shape, const json_t *schema, int depth, i
     int n = (int)json_object_size(properties), i = 0;
     const char *key;
     json_t *value;
+    if (properties && !json_is_object(properties))
+        return vr_fail(err, VRWKV_ERR_FORMAT, "schema: \"properties\" is no object");
     VR_TRY(add_node(shape, KIND_OBJECT, n, n + 1, out, err));
     json_object_foreach((json_t *)properties, key, value) {
         int child = 0;
@@ -134,22 +152,15 @@ static vr_status make_array(vr_shape *shape, const json_t *schema, int depth, in
     VR_TRY(make(shape, json_object_get(schema, "items"), depth + 1, &child, err));
     node *own = &shape->nodes[*out];
     own->children[0] = child;
-    own->low = limit(schema, "minItems", 0);
-    own->high = limit(schema, "maxItems", MOST_ITEMS);
-    return own->low <= own->high
-               ? VRWKV_OK
-               : vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: minItems %d is more than maxItems %d", own->low, own->high);
+    own->high = MOST_ITEMS;
+    return read_limits(own, schema, "minItems", "maxItems", err);
 }
 
 static vr_status make_string(vr_shape *shape, const json_t *schema, int depth, int *out, vr_error *err) {
     (void)depth;
     VR_TRY(add_node(shape, KIND_STRING, 0, 0, out, err));
-    node *own = &shape->nodes[*out];
-    own->low = limit(schema, "minLength", 0);
-    own->high = limit(schema, "maxLength", MOST_LENGTH);
-    return own->low <= own->high
-               ? VRWKV_OK
-               : vr_fail(err, VRWKV_ERR_ARGUMENT, "schema: minLength %d is more than maxLength %d", own->low, own->high);
+    shape->nodes[*out].high = MOST_LENGTH;
+    return read_limits(&shape->nodes[*out], schema, "minLength", "maxLength", err);
 }
 
 static vr_status make_number(vr_shape *shape, const json_t *schema, int depth, int *out, vr_error *err) {

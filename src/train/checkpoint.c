@@ -12,17 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_ROOM = 4096 };
-
-static vr_status make_path(char path[PATH_ROOM], const char *folder, const char *name, vr_error *err) {
-    int n = snprintf(path, PATH_ROOM, "%s/%s", folder, name);
-    return n > 0 && n < PATH_ROOM ? VRWKV_OK : vr_fail(err, VRWKV_ERR_ARGUMENT, "'%.80s..' is too long a path", folder);
-}
-
-static vr_status step_path(char path[PATH_ROOM], const char *folder, int64_t step, const char *ending, vr_error *err) {
+static vr_status step_path(char path[VR_PATH_ROOM], const char *folder, int64_t step, const char *ending, vr_error *err) {
     char name[64];
     snprintf(name, sizeof name, "step-%06lld%s", (long long)step, ending);
-    return make_path(path, folder, name, err);
+    return vr_path_make(path, folder, name, err);
 }
 
 /* ---- the model ---- */
@@ -213,9 +206,9 @@ static bool is_leftover(const char *name) {
 /* Removes what `unwanted` says; failures do not matter. */
 static void remove_files(const char *folder, bool (*unwanted)(const char *name, int64_t limit), int64_t limit) {
     DIR *dir = opendir(folder);
-    char path[PATH_ROOM];
+    char path[VR_PATH_ROOM];
     for (struct dirent *entry; dir && (entry = readdir(dir));)
-        if (unwanted(entry->d_name, limit) && make_path(path, folder, entry->d_name, NULL) == VRWKV_OK) unlink(path);
+        if (unwanted(entry->d_name, limit) && vr_path_make(path, folder, entry->d_name, NULL) == VRWKV_OK) unlink(path);
     if (dir) closedir(dir);
 }
 
@@ -244,26 +237,21 @@ static void remove_old(const char *folder, int64_t keep) {
 }
 
 static vr_status save_mark(const char *folder, const vr_progress_mark *mark, vr_error *err) {
-    char path[PATH_ROOM], text[300];
-    vr_writer writer;
-    VR_TRY(make_path(path, folder, "latest.json", err));
+    char path[VR_PATH_ROOM], text[300];
+    VR_TRY(vr_path_make(path, folder, "latest.json", err));
     int n = snprintf(text, sizeof text, "{\"step\": %lld, \"best_loss\": ", (long long)mark->step);
     n += isfinite(mark->best_loss) ? snprintf(text + n, sizeof text - (size_t)n, "%.17g", mark->best_loss)
                                    : snprintf(text + n, sizeof text - (size_t)n, "null");
     n += snprintf(text + n, sizeof text - (size_t)n, ", \"best_step\": %lld, \"without_better\": %lld}\n",
                   (long long)mark->best_step, (long long)mark->without_better);
-    VR_TRY(vr_writer_open(&writer, path, err));
-    vr_status status = vr_writer_put(&writer, text, (size_t)n, err);
-    if (status == VRWKV_OK) return vr_writer_commit(&writer, err);
-    vr_writer_abandon(&writer);
-    return status;
+    return vr_file_write(path, text, (size_t)n, err);
 }
 
 /* A second name of a checkpoint's model. */
 static vr_status name_best(const char *folder, const char *path, vr_error *err) {
-    char best[PATH_ROOM], beside[PATH_ROOM];
-    VR_TRY(make_path(best, folder, "best.safetensors", err));
-    VR_TRY(make_path(beside, folder, "best.safetensors.link.tmp", err));
+    char best[VR_PATH_ROOM], beside[VR_PATH_ROOM];
+    VR_TRY(vr_path_make(best, folder, "best.safetensors", err));
+    VR_TRY(vr_path_make(beside, folder, "best.safetensors.link.tmp", err));
     unlink(beside);
     if (link(path, beside) != 0 || rename(beside, best) != 0) return vr_fail_io(err, "name as the best checkpoint", path);
     return VRWKV_OK;
@@ -271,7 +259,7 @@ static vr_status name_best(const char *folder, const char *path, vr_error *err) 
 
 vr_status vr_checkpoint_save(const vr_checkpoint_place *place, const vr_weight_set *set, const vr_adam *adam,
                              const vr_progress_mark *mark, bool is_best, vr_error *err) {
-    char path[PATH_ROOM], means[PATH_ROOM];
+    char path[VR_PATH_ROOM], means[VR_PATH_ROOM];
     VR_TRY(step_path(path, place->folder, mark->step, ".safetensors", err));
     VR_TRY(step_path(means, place->folder, mark->step, ".optim.safetensors", err));
     VR_TRY(save_model(path, place, set, err));
@@ -285,14 +273,14 @@ vr_status vr_checkpoint_save(const vr_checkpoint_place *place, const vr_weight_s
 /* ---- loading ---- */
 
 bool vr_checkpoint_exists(const char *folder) {
-    char path[PATH_ROOM];
-    return make_path(path, folder, "latest.json", NULL) == VRWKV_OK && access(path, R_OK) == 0;
+    char path[VR_PATH_ROOM];
+    return vr_path_make(path, folder, "latest.json", NULL) == VRWKV_OK && access(path, R_OK) == 0;
 }
 
 static vr_status load_mark(const char *folder, vr_progress_mark *mark, vr_error *err) {
-    char path[PATH_ROOM];
+    char path[VR_PATH_ROOM];
     json_error_t fault;
-    VR_TRY(make_path(path, folder, "latest.json", err));
+    VR_TRY(vr_path_make(path, folder, "latest.json", err));
     json_t *root = json_load_file(path, 0, &fault);
     const json_t *step = json_object_get(root, "step"), *best = json_object_get(root, "best_loss");
     bool good = json_is_integer(step) && json_integer_value(step) >= 0;
@@ -344,7 +332,7 @@ static vr_status load_means(const char *path, const vr_weight_set *set, vr_adam 
 
 vr_status vr_checkpoint_load(const char *folder, const vr_weight_set *set, vr_adam *adam, vr_progress_mark *mark,
                              vr_error *err) {
-    char path[PATH_ROOM];
+    char path[VR_PATH_ROOM];
     vr_weights *file;
     VR_TRY(load_mark(folder, mark, err));
     VR_TRY(step_path(path, folder, mark->step, ".safetensors", err));

@@ -7,13 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_ROOM = 4096, LINE_ROOM = 4096 };
-
-static vr_status make_path(char path[PATH_ROOM], const char *folder, const char *name, vr_error *err) {
-    int n = snprintf(path, PATH_ROOM, "%s/%s", folder, name);
-    return n > 0 && n < PATH_ROOM ? VRWKV_OK : vr_fail(err, VRWKV_ERR_ARGUMENT, "'%.80s..' is too long a path", folder);
-}
-
 /* The step that a line is of; -1: the head of the table; -2: no whole line. */
 static long long step_of(const char *line) {
     const char *at = strstr(line, "\"step\":");
@@ -25,13 +18,15 @@ static long long step_of(const char *line) {
 /* Rewrites the file without the lines of this step and later ones. */
 static vr_status cut_file(const char *path, int64_t step, vr_error *err) {
     FILE *in = fopen(path, "r");
-    char line[LINE_ROOM];
+    char *line = NULL;
+    size_t room = 0;
     vr_writer writer;
     if (!in) return VRWKV_OK;
     vr_status status = vr_writer_open(&writer, path, err);
     bool open = status == VRWKV_OK;
-    while (status == VRWKV_OK && fgets(line, sizeof line, in))
-        if (step_of(line) >= -1 && step_of(line) < step) status = vr_writer_put(&writer, line, strlen(line), err);
+    for (ssize_t n; status == VRWKV_OK && (n = getline(&line, &room, in)) >= 0;)
+        if (step_of(line) >= -1 && step_of(line) < step) status = vr_writer_put(&writer, line, (size_t)n, err);
+    free(line);
     fclose(in);
     if (status == VRWKV_OK) return vr_writer_commit(&writer, err);
     if (open) vr_writer_abandon(&writer);
@@ -39,8 +34,8 @@ static vr_status cut_file(const char *path, int64_t step, vr_error *err) {
 }
 
 static vr_status open_file(FILE **file, const char *folder, const char *name, int64_t step, vr_error *err) {
-    char path[PATH_ROOM];
-    VR_TRY(make_path(path, folder, name, err));
+    char path[VR_PATH_ROOM];
+    VR_TRY(vr_path_make(path, folder, name, err));
     if (step > 0) VR_TRY(cut_file(path, step, err));
     *file = fopen(path, step > 0 ? "a" : "w");
     return *file ? VRWKV_OK : vr_fail_io(err, "write", path);
@@ -116,7 +111,7 @@ static vr_status add_point(curve *c, double x, double y, vr_error *err) {
 typedef struct curves { curve loss, mean, eval, lr; } curves;
 
 static vr_status read_curves(curves *all, FILE *in, vr_error *err) {
-    char line[LINE_ROOM];
+    char line[4096]; /* of numbers alone */
     double mean = 0, weight = 0;
     while (fgets(line, sizeof line, in)) {
         json_t *root = json_loads(line, 0, NULL);
@@ -196,14 +191,14 @@ static vr_status write_svg(const char *path, const curves *all, vr_error *err) {
 }
 
 vr_status vr_train_log_plot(const char *folder, vr_error *err) {
-    char path[PATH_ROOM];
+    char path[VR_PATH_ROOM];
     curves all = {0};
-    VR_TRY(make_path(path, folder, "log.jsonl", err));
+    VR_TRY(vr_path_make(path, folder, "log.jsonl", err));
     FILE *in = fopen(path, "r");
     if (!in) return vr_fail_io(err, "read", path);
     vr_status status = read_curves(&all, in, err);
     fclose(in);
-    if (status == VRWKV_OK) status = make_path(path, folder, "curves.svg", err);
+    if (status == VRWKV_OK) status = vr_path_make(path, folder, "curves.svg", err);
     if (status == VRWKV_OK) status = write_svg(path, &all, err);
     curve *list[] = {&all.loss, &all.mean, &all.eval, &all.lr};
     for (size_t i = 0; i < VR_COUNT(list); i++) {

@@ -1,4 +1,5 @@
 #include "train/run.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "train/reply.h"
@@ -18,11 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { PATH_ROOM = 4096 };
 #define L2WRAP 1e-4f
+#define MOST_SAMPLES 1e18 /* that can be counted */
 #define RECOMPUTE_FROM 4e9 /* bytes of activations from which blocks are run twice */
 
 typedef struct run {
@@ -52,12 +52,6 @@ typedef struct run {
     vr_error *err;
 } run;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void note(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note(const run *r, const char *format, ...) {
     char text[600];
@@ -86,25 +80,11 @@ static bool is_fresh(const char *model) {
     return n > 5 && strcmp(model + n - 5, ".json") == 0;
 }
 
-static vr_status check_word(const char *name, const char *found, const char *const *words, vr_error *err) {
-    for (int i = 0; words[i]; i++)
-        if (!found || strcmp(found, words[i]) == 0) return VRWKV_OK;
-    return vr_fail(err, VRWKV_ERR_ARGUMENT, "--%s takes %s or %s, found \"%s\"", name, words[0], words[1], found);
-}
-
 /* Before the model is open. */
 static vr_status fill_settings(run *r) {
     vr_train_settings *s = &r->set;
-    static const char *const manners[] = {"friendly", "original", NULL}, *const pulls[] = {"all", "0", NULL},
-                             *const vocabs[] = {"auto", "model", NULL}, *const switches[] = {"on", "off", "auto", NULL},
-                             *const outputs[] = {"separate", "merged", NULL};
     if (!s->model || !s->data || !s->out)
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "a training needs --%s", !s->model ? "model" : !s->data ? "data" : "out");
-    VR_TRY(check_word("manner", s->manner, manners, r->err));
-    VR_TRY(check_word("l2wrap", s->l2wrap, pulls, r->err));
-    VR_TRY(check_word("vocab", s->vocab, vocabs, r->err));
-    VR_TRY(check_word("output", s->output, outputs, r->err));
-    VR_TRY(check_word("recompute", s->recompute, switches, r->err));
     if (!vr_is_said(s->lr)) s->lr = s->stage == 1 ? 1e-3 : s->stage == 2 ? 2e-5 : 6e-4;
     if (!vr_is_said(s->lr_final)) s->lr_final = s->stage == 2 ? s->lr : fmin(s->lr, 1e-5);
     if (s->stage == 1) say(&s->ctx_len, 1024);
@@ -131,6 +111,11 @@ static vr_status complete_settings(run *r) {
                        s->image_position);
     int64_t size = vr_dataset_size(r->data), per_pass = (size + s->batch - 1) / s->batch;
     say(&s->epoch_steps, per_pass);
+    double batches_in_all = (double)(s->epochs + s->epoch_begin) * (double)s->epoch_steps;
+    if (s->steps != VR_UNSAID_INT) batches_in_all += (double)s->steps * (double)s->accumulate;
+    if (batches_in_all * (double)s->batch > MOST_SAMPLES)
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "%.3g batches of %lld samples: a training may see %g samples", batches_in_all,
+                       (long long)s->batch, MOST_SAMPLES);
     int64_t batches = s->epochs * s->epoch_steps;
     r->steps = s->steps != VR_UNSAID_INT ? s->steps : (batches + s->accumulate - 1) / s->accumulate;
     if (r->steps < 1)
@@ -365,7 +350,7 @@ static vr_status save(run *r, bool is_best) {
 }
 
 static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rates, double seconds) {
-    double rate = (double)(r->set.batch * r->set.accumulate) / seconds, all = now() - r->began;
+    double rate = (double)(r->set.batch * r->set.accumulate) / seconds, all = vr_seconds() - r->began;
     vr_train_log_step entry = {.step = r->mark.step, .loss = loss, .grad_norm = norm, .lr = rates->lr[0],
                                .weight_decay = rates->decay[1], .samples_per_s = rate, .seconds = all};
     VR_TRY(vr_train_log_put(&r->log, &entry, r->err));
@@ -379,7 +364,7 @@ static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rat
 
 static vr_status one_step(run *r) {
     vr_rates rates = vr_schedule_at(&r->schedule, r->mark.step, NULL, NULL);
-    double began = now(), sum = 0, loss, norm;
+    double began = vr_seconds(), sum = 0, loss, norm;
     for (int64_t a = 0; a < r->set.accumulate; a++) {
         vr_example *examples;
         VR_TRY(vr_loader_next(r->loader, &examples, r->err));
@@ -388,7 +373,7 @@ static vr_status one_step(run *r) {
     }
     VR_TRY(vr_adam_step(&r->adam, &r->trainer.weights, &rates, r->model->pool, &norm, r->err));
     vr_model_forget(r->model);
-    VR_TRY(tell_step(r, sum / (double)r->set.accumulate, norm, &rates, now() - began));
+    VR_TRY(tell_step(r, sum / (double)r->set.accumulate, norm, &rates, vr_seconds() - began));
     r->mark.step++;
     r->saved = false;
     return VRWKV_OK;
@@ -457,34 +442,21 @@ static vr_status stop(run *r, vr_status status) {
 
 /* ---- beginning and end ---- */
 
-static vr_status settings_path(char path[PATH_ROOM], const char *folder, vr_error *err) {
-    int n = snprintf(path, PATH_ROOM, "%s/run.json", folder);
-    return n > 0 && n < PATH_ROOM ? VRWKV_OK : vr_fail(err, VRWKV_ERR_ARGUMENT, "'%.80s..' is too long a path", folder);
-}
-
 static vr_status write_settings(const run *r) {
-    char path[PATH_ROOM];
-    vr_writer writer;
-    VR_TRY(settings_path(path, r->set.out, r->err));
+    char path[VR_PATH_ROOM];
+    VR_TRY(vr_path_make(path, r->set.out, "run.json", r->err));
     char *json = vr_train_settings_json(&r->set);
     if (!json) return vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory");
-    vr_status status = vr_writer_open(&writer, path, r->err);
-    if (status == VRWKV_OK) {
-        status = vr_writer_put(&writer, json, strlen(json), r->err);
-        if (status == VRWKV_OK)
-            status = vr_writer_commit(&writer, r->err);
-        else
-            vr_writer_abandon(&writer);
-    }
+    vr_status status = vr_file_write(path, json, strlen(json), r->err);
     free(json);
     return status;
 }
 
 static vr_status read_settings(run *r, const char *folder) {
-    char path[PATH_ROOM];
+    char path[VR_PATH_ROOM];
     vr_map map;
     vr_error inner = {0};
-    VR_TRY(settings_path(path, folder, r->err));
+    VR_TRY(vr_path_make(path, folder, "run.json", r->err));
     VR_TRY(vr_map_open(&map, path, false, r->err));
     vr_status status = vr_train_settings_parse(&r->set, (const char *)map.data, map.size, &inner);
     vr_map_close(&map);
@@ -544,7 +516,7 @@ static vr_status start(run *r, bool resume) {
 
 static vr_status go(run *r, bool resume) {
     VR_TRY(start(r, resume));
-    r->began = now();
+    r->began = vr_seconds();
     r->began_step = r->mark.step;
     int64_t batches = (r->steps - r->mark.step) * r->set.accumulate, first = r->mark.step * r->set.accumulate * r->set.batch;
     if (batches <= 0) return VRWKV_OK;

@@ -1,5 +1,6 @@
 #include "train/settings.h"
 #include "base/memory.h"
+#include "text/vocab.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -11,6 +12,7 @@
 
 #define AT(field) offsetof(vr_train_settings, field)
 #define TEXT(name, field, value, help) {name, NULL, VR_SET_TEXT, AT(field), 0, 0, 0, value, help}
+#define WORD(name, field, words, help) {name, NULL, VR_SET_WORD, AT(field), 0, 0, 0, words, help}
 #define HEADING(text) {NULL, NULL, VR_SET_HEADING, 0, 0, 0, 0, NULL, text}
 #define INT(name, alias, field, otherwise, min, max, help)                                                             \
     { name, alias, VR_SET_INT, AT(field), otherwise, min, max, "N", help }
@@ -53,22 +55,23 @@ static const vr_train_field fields[] = {
     NUMBER("adam-eps", NULL, adam_eps, 1e-8, 0, 1, "of Adam"),
     NUMBER("grad-clip", NULL, grad_clip, 1, 0, 1e9, "largest norm of all gradients; 0: any"),
     HEADING("The recipe"),
-    TEXT("l2wrap", l2wrap, "all|0",
+    WORD("l2wrap", l2wrap, "all|0",
          "pull on the largest logit of all rows, as in the original, or of none: then the head runs on labelled rows "
          "only"),
     INT("ctx-len", NULL, ctx_len, VR_UNSAID, 1, 1e6, "most rows of a sample (default: the model's; stage 1: 1024)"),
     TEXT("scan", scan, "NAME", "another scan than the model's"),
     TEXT("image-position", image_position, "WHERE", "first, last, middle (default: the model's; stage 1: first)"),
     INT("grid-size", NULL, grid_size, VR_UNSAID, -1, 1024, "pooling of the picture's grid, another than the model's"),
-    TEXT("vocab", vocab, "auto", "auto: a vocabulary of the bytes and the tokens that the data uses, renumbered"),
+    WORD("vocab", vocab, "model|auto",
+         "auto: a vocabulary of the bytes and the tokens that the data uses, renumbered; model: as it is (default)"),
     INT("seed", NULL, seed, 0, 0, 9e15, "of a fresh model's weights and of the order of samples"),
     INT("group", NULL, group, 32, 0, 1e6,
         "samples of like length share a batch, within so many batches: fewer rows are filled up; 0: any samples"),
-    TEXT("manner", manner, "friendly|original",
+    WORD("manner", manner, "friendly|original",
          "original: also the original's order of samples, its filling up of samples, its faults"),
     HEADING("Checkpoints and evaluation"),
     INT("save-every", NULL, save_every, 500, 1, 1e12, "steps between checkpoints"),
-    TEXT("output", output, "separate|merged",
+    WORD("output", output, "separate|merged",
          "where only the state or adapters are trained: a small file of them, or a whole model with adapters merged"),
     INT("keep", NULL, keep, 2, 1, 1e6, "checkpoints that are kept, beside the best"),
     TEXT("eval-data", eval_data, "FILE", "conversations to evaluate on"),
@@ -77,7 +80,7 @@ static const vr_train_field fields[] = {
     INT("eval-answers", NULL, eval_answers, 2, 0, 1e6, "samples of it that are answered, to be read: answers.jsonl"),
     INT("patience", NULL, patience, 0, 0, 1e9, "ends after so many evaluations without a better one; 0: never"),
     HEADING("The machine"),
-    TEXT("recompute", recompute, "auto|on|off",
+    WORD("recompute", recompute, "auto|on|off",
          "on: each block is run a second time instead of keeping what it computed; less memory, a third more time"),
     INT("feature-cache", NULL, feature_cache, 1024, 0, 1e9,
         "MB of memory for what frozen towers made of pictures seen before"),
@@ -103,9 +106,11 @@ void vr_train_settings_default(vr_train_settings *s) {
         if (fields[i].kind == VR_SET_INT || fields[i].kind == VR_SET_NUMBER) set_number(s, &fields[i], fields[i].otherwise);
 }
 
+static bool is_text(const vr_train_field *f) { return f->kind == VR_SET_TEXT || f->kind == VR_SET_WORD; }
+
 void vr_train_settings_free(vr_train_settings *s) {
     for (size_t i = 0; i < VR_COUNT(fields); i++)
-        if (fields[i].kind == VR_SET_TEXT) free(*(char **)slot(s, &fields[i]));
+        if (is_text(&fields[i])) free(*(char **)slot(s, &fields[i]));
     *s = (vr_train_settings){0};
 }
 
@@ -117,11 +122,28 @@ static const vr_train_field *find(const char *name) {
     return NULL;
 }
 
+/* The value is one of the words that the field takes, "friendly|original". */
+static vr_status check_word(const vr_train_field *f, const char *name, const char *value, vr_error *err) {
+    char list[80] = "";
+    size_t n = 0;
+    for (const char *word = f->value; *word; word += strspn(word, "|")) {
+        size_t length = strcspn(word, "|");
+        if (strlen(value) == length && strncmp(word, value, length) == 0) return VRWKV_OK;
+        const char *link = n == 0 ? "" : word[length] ? ", " : " or ";
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.*s", link, (int)length, word);
+        word += length;
+    }
+    return vr_fail(err, VRWKV_ERR_ARGUMENT, "--%s takes %s, found \"%s\"", name, list, value);
+}
+
 vr_status vr_train_settings_put(vr_train_settings *s, const char *name, const char *value, vr_error *err) {
     const vr_train_field *f = find(name);
     char *end;
     if (!f) return vr_fail(err, VRWKV_ERR_ARGUMENT, "there is no setting '%s'", name);
-    if (f->kind == VR_SET_TEXT) {
+    if (f->kind == VR_SET_WORD) VR_TRY(check_word(f, name, value, err));
+    if (is_text(f) && !vr_utf8_valid(value, strlen(value)))
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--%s is no UTF-8, which run.json is kept in", name);
+    if (is_text(f)) {
         char *copy = vr_strdup(value), **text = slot(s, f);
         if (!copy) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
         free(*text);
@@ -143,7 +165,7 @@ char *vr_train_settings_json(const vr_train_settings *s) {
     for (size_t i = 0; i < VR_COUNT(fields); i++) {
         const vr_train_field *f = &fields[i];
         json_t *value = NULL;
-        if (f->kind == VR_SET_TEXT) {
+        if (is_text(f)) {
             const char *text = *(char **)slot(s, f);
             if (text) value = json_string(text);
         } else if (f->kind == VR_SET_INT) {
@@ -172,6 +194,8 @@ vr_status vr_train_settings_parse(vr_train_settings *s, const char *json, size_t
     json_object_foreach(root, name, value) {
         char number[40];
         snprintf(number, sizeof number, json_is_integer(value) ? "%.0f" : "%.17g", json_number_value(value));
+        if (status == VRWKV_OK && !json_is_string(value) && !json_is_number(value))
+            status = vr_fail(err, VRWKV_ERR_FORMAT, "setting '%s' is neither a text nor a number", name);
         if (status == VRWKV_OK)
             status = vr_train_settings_put(s, name, json_is_string(value) ? json_string_value(value) : number, err);
     }

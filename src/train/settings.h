@@ -6,7 +6,13 @@
 
 #include <stdbool.h>
 
-typedef enum vr_field_kind { VR_SET_TEXT, VR_SET_INT, VR_SET_NUMBER, VR_SET_HEADING /* no setting */ } vr_field_kind;
+typedef enum vr_field_kind {
+    VR_SET_TEXT,
+    VR_SET_WORD, /* a text, one of those in `value` */
+    VR_SET_INT,
+    VR_SET_NUMBER,
+    VR_SET_HEADING /* no setting */
+} vr_field_kind;
 
 typedef struct vr_train_settings {
     /* texts are heap, or NULL where nothing was said */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define DEEPEST 32
 
@@ -62,6 +63,25 @@ char *vr_path_join(const char *folder, const char *relative) {
     char *path = vr_alloc(n, 1);
     if (path) snprintf(path, n, "%s/%s", folder, relative);
     return path;
+}
+
+vr_status vr_scratch_make(char folder[VR_SCRATCH_ROOM], vr_error *err) {
+    const char *parent = getenv("TMPDIR");
+    int n = snprintf(folder, VR_SCRATCH_ROOM, "%s/vrwkv-verify-XXXXXX", parent && *parent ? parent : P_tmpdir);
+    if (n < 0 || n >= VR_SCRATCH_ROOM)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "TMPDIR is too long: %zu bytes", strlen(parent));
+    return mkdtemp(folder) ? VRWKV_OK : vr_fail_io(err, "make the folder", folder);
+}
+
+void vr_scratch_remove(const char *folder) {
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char *path = entry->d_name[0] == '.' ? NULL : vr_path_join(folder, entry->d_name);
+        if (path) unlink(path);
+        free(path);
+    }
+    if (dir) closedir(dir);
+    rmdir(folder);
 }
 
 int64_t vr_case_int(const json_t *object, const char *key, int64_t otherwise) {

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define N_TOGETHER 3 /* contexts that decode together */
 #define BOUND_AVERAGE 6e-4 /* three decimals: half of the last one, and the logits' own error */
@@ -360,16 +359,11 @@ static vr_status reload(const vr_infer *in, const vrwkv_context *whole, const ch
 }
 
 static vr_status check_saved(const vr_infer *in, const vrwkv_context *whole, vr_error *err) {
-    const char *parent = getenv("TMPDIR");
-    char folder[512], path[544];
-    int n = snprintf(folder, sizeof folder, "%s/vrwkv-verify-XXXXXX", parent && *parent ? parent : P_tmpdir);
-    if (n < 0 || (size_t)n >= sizeof folder)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "TMPDIR is too long: %zu bytes", strlen(parent));
-    if (!mkdtemp(folder)) return vr_fail_io(err, "make the folder", folder);
+    char folder[VR_SCRATCH_ROOM], path[VR_SCRATCH_ROOM + 32];
+    VR_TRY(vr_scratch_make(folder, err));
     snprintf(path, sizeof path, "%s/state.safetensors", folder);
     vr_status status = reload(in, whole, path, err);
-    unlink(path);
-    rmdir(folder);
+    vr_scratch_remove(folder);
     return status;
 }
 

@@ -51,15 +51,15 @@ static vr_status score_file(const vr_case *item, vr_set *set, const char *block,
 /* eval_tool/results_<block>/<task>.txt, made anew in a folder of its own and compared. */
 static vr_status check_tables(vr_verify *verify, const vr_case *item, const vr_set *set, const char *block,
                               const vr_answers *answers, const vr_score *score, vr_error *err) {
-    char name[128], folder[] = "/tmp/vrwkv-verify-XXXXXX";
+    char name[128], folder[VR_SCRATCH_ROOM];
     struct dirent **entries = NULL;
     snprintf(name, sizeof name, "eval_tool/results_%s", block);
     char *expected = vr_path_join(item->folder, name);
     int n = expected ? scandir(expected, &entries, NULL, alphasort) : -1;
     vr_status status = VRWKV_OK;
     if (n >= 0) {
-        if (!mkdtemp(folder)) status = vr_fail_io(err, "create the folder", folder);
-        if (status == VRWKV_OK) status = set->bench->write_submission(set, answers, score, folder, err);
+        bool made = (status = vr_scratch_make(folder, err)) == VRWKV_OK;
+        if (made) status = set->bench->write_submission(set, answers, score, folder, err);
         for (int i = 0; i < n && status == VRWKV_OK; i++) {
             char *a = vr_path_join(folder, entries[i]->d_name), *b = vr_path_join(expected, entries[i]->d_name);
             vr_map found = {0}, want = {0};
@@ -71,12 +71,11 @@ static vr_status check_tables(vr_verify *verify, const vr_case *item, const vr_s
                     vr_check_text(verify, name, (const char *)found.data, found.size, (const char *)want.data, want.size);
                 vr_map_close(&found);
                 vr_map_close(&want);
-                remove(a);
             }
             free(a);
             free(b);
         }
-        remove(folder);
+        if (made) vr_scratch_remove(folder);
     }
     for (int i = 0; i < n; i++) free(entries[i]);
     free(entries);

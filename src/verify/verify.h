@@ -84,6 +84,10 @@ vr_status vr_verify_scans(vr_verify *verify, const vr_case *item, vr_error *err)
 
 /* folder/relative; heap, the caller's; NULL when out of memory. */
 char *vr_path_join(const char *folder, const char *relative);
+/* A new folder below TMPDIR for the files of a check; removed with the files in it. */
+#define VR_SCRATCH_ROOM 512
+vr_status vr_scratch_make(char folder[VR_SCRATCH_ROOM], vr_error *err);
+void vr_scratch_remove(const char *folder);
 /* Setting of case.json, with a default where it is missing or null. */
 int64_t vr_case_int(const json_t *object, const char *key, int64_t otherwise);
 const char *vr_case_text(const json_t *object, const char *key, const char *otherwise);

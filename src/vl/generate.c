@@ -1,10 +1,10 @@
 /* Questions and answers: the prompt of a question, and the loop that generates until a stop. */
+#include "base/clock.h"
 #include "vl/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_STOPS 32
 #define HELD_BYTES 4096
@@ -188,12 +188,6 @@ static bool put_token(outlet *out, const vrwkv_model *model, int32_t token, bool
     return !stopped && !ended;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 vrwkv_status vrwkv_generate(vrwkv_context *context, const vrwkv_generate_options *options, vrwkv_token_fn callback, void *user,
                             vrwkv_result *result, vrwkv_error *err) {
     if (!context) return vr_fail(err, VRWKV_ERR_ARGUMENT, "vrwkv_generate: the context must be given");
@@ -202,7 +196,7 @@ vrwkv_status vrwkv_generate(vrwkv_context *context, const vrwkv_generate_options
     outlet out = {.stops = &rules, .callback = callback, .user = user};
     vrwkv_result done = {.stop = VRWKV_STOP_LENGTH};
     int limit = options && options->max_tokens > 0 ? options->max_tokens : 512;
-    double start = now();
+    double start = vr_seconds();
     bool going = true;
     __atomic_store_n(&context->cancelled, 0, __ATOMIC_RELAXED);
     while (going && done.tokens < limit) {
@@ -215,7 +209,7 @@ vrwkv_status vrwkv_generate(vrwkv_context *context, const vrwkv_generate_options
         going = put_token(&out, context->model, token, !ends, ends || done.tokens == limit, &done.stop) && !ends;
         VR_TRY(vrwkv_decode(&context, 1, &token, err));
     }
-    done.seconds = now() - start;
+    done.seconds = vr_seconds() - start;
     if (result) *result = done;
     return VRWKV_OK;
 }

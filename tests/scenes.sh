@@ -84,6 +84,26 @@ code "a word too many" 2 "$scenes" -o "$work/x" more
 code "an unknown split" 2 "$scenes" -o "$work/x" --split val
 if [ -e "$work/x" ]; then bad "wrong usage makes no folder"; else ok "wrong usage makes no folder"; fi
 
+# ---- what a model knows ----
+# After some steps it knows the language of the answers: a few are right.
+score=$build/scenes-score
+code "a model of the description" 0 "$vrwkv" train -m examples/scenes/model.json --vocab auto --data "$work/a/train.json" --images "$work/a" \
+    --steps 60 --batch 8 --lr 2e-3 --l2wrap 0 -o "$work/learned"
+code "its score" 0 "$score" -m "$work/learned/step-000060.safetensors" -d "$work/a" --split train --json --wrong "$work/wrong.tsv"
+number() { tr -d '\n ' <"$work/out" | sed "s/.*\"$1\":{\"all\":{\"right\":\([0-9]*\),\"asked\":\([0-9]*\)}.*/\\$2/"; } # KIND 1|2
+for kind in colour count caption; do
+    check "its score: all questions of kind $kind" "$(number $kind 2)" "$(grep -c "\"kind\":\"$kind\"" "$work/a/train.questions.jsonl")"
+    check "its score: right and wrong of kind $kind" "$(($(number $kind 1) + $(awk -F'\t' -v k=$kind '$2 == k' "$work/wrong.tsv" | wc -l)))" "$(number $kind 2)"
+done
+check "its score: no wrong answer is the expected one" "$(awk -F'\t' '$4 == $5' "$work/wrong.tsv")" ""
+if [ "$(wc -l <"$work/wrong.tsv")" -lt "$(wc -l <"$work/a/train.questions.jsonl")" ]; then ok "its score: some are right"; else bad "its score: some are right"; fi
+code "questions that are not there" 1 "$score" -m "$work/learned/step-000060.safetensors" -d "$work"
+says "questions that are not there: the file" "$work/test.questions.jsonl"
+mkdir "$work/odd"
+echo '{"kind":"smell","text":"?","image":"x.png"}' >"$work/odd/test.questions.jsonl"
+code "a kind that is not there" 1 "$score" -m "$work/learned/step-000060.safetensors" -d "$work/odd"
+says "a kind that is not there: its line and name" "line 1: kind 'smell'"
+
 # ---- failures ----
 left() { find "$1" -name '*.tmp' -o -name '*.json' -o -name '*.jsonl' | paste -sd' '; } # lists and halves of files
 code "a folder below a file" 1 "$scenes" -o "$work/out/x" -n 5

@@ -3,6 +3,7 @@
 #include "options.h"
 #include "terminal.h"
 
+#include "base/io.h"
 #include "base/memory.h"
 
 #include <jansson.h>
@@ -15,13 +16,15 @@ const char vr_program[] = "";
 #define MOST_TOKENS 64
 
 typedef struct score_args {
-    const char *model, *folder, *split, *wrong;
-    int limit, threads;
+    const char *model, *folder, *wrong;
+    int split, limit, threads;
     bool json;
 } score_args;
 
 /* Of the questions in one row and one column of the table. */
 typedef struct tally { int right, asked; } tally;
+
+static const char *const split_names[] = {"test", "train"};
 
 enum { ALL, SEEN, NOVEL, ENGLISH, CHINESE, FOLLOW_UPS, COLUMNS };
 static const char *const columns[COLUMNS] = {"all", "seen", "novel", "English", "Chinese", "follow-ups"};
@@ -65,10 +68,9 @@ static const char *word_of(const json_t *question, const char *key) {
 }
 
 static vr_status look(scorer *s, const score_args *args, const char *image, vr_error *err) {
-    char path[4096];
+    char path[VR_PATH_ROOM];
     if (s->image && strcmp(s->image, image) == 0) return VRWKV_OK;
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", args->folder, image) >= sizeof path)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "'%.80s..' is too long a path", args->folder);
+    VR_TRY(vr_path_make(path, args->folder, image, err));
     vrwkv_features_free(s->picture);
     free(s->image);
     s->picture = NULL;
@@ -136,11 +138,12 @@ static vr_status score_line(scorer *s, const score_args *args, const char *line,
 }
 
 static vr_status score_file(scorer *s, const score_args *args, vr_error *err) {
-    char path[4096], *line = NULL;
+    char path[VR_PATH_ROOM], name[64], *line = NULL;
     size_t room = 0;
     vr_progress bar = {0};
     vr_status status = VRWKV_OK;
-    snprintf(path, sizeof path, "%s/%s.questions.jsonl", args->folder, args->split);
+    snprintf(name, sizeof name, "%s.questions.jsonl", split_names[args->split]);
+    VR_TRY(vr_path_make(path, args->folder, name, err));
     FILE *file = fopen(path, "rb");
     if (!file) return vr_fail(err, VRWKV_ERR_IO, "cannot open '%s'; scenes makes it", path);
     fseek(file, 0, SEEK_END);
@@ -209,12 +212,12 @@ static vr_status run(const score_args *args, vr_error *err) {
 }
 
 int main(int argc, char **argv) {
-    score_args args = {.split = "test"};
+    score_args args = {.threads = 0};
     vr_error err = {0};
     const vr_option options[] = {
         {"model", 'm', VR_OPT_STRING, &args.model, "FILE", "the model (.gguf, or a checkpoint of train)", 0, 0},
         {"data", 'd', VR_OPT_STRING, &args.folder, "DIR", "what scenes -o wrote", 0, 0},
-        {"split", 0, VR_OPT_STRING, &args.split, "NAME", "train or test (default test)", 0, 0},
+        {"split", 0, VR_OPT_CHOICE, &args.split, "test|train", "which of the two (default test)", 0, 0},
         {"limit", 'n', VR_OPT_INT, &args.limit, "N", "only the first N questions", 1, 999999},
         {"wrong", 0, VR_OPT_STRING, &args.wrong, "FILE",
          "wrong answers, a line each: picture, kind, question, expected, found", 0, 0},

@@ -168,7 +168,8 @@ midway=0
 for i in $(seq 200); do
     "$vrwkv" eval pope -m "$model" --data "$data/pope" --max-tokens 12 -o "$work/k.jsonl" --batch 3 >"$work/out" 2>"$work/err" &
     pid=$!
-    sleep "0.0$((i % 7 + 1))"
+    ms=$(((i % 7 + 1) * (10 + 3 * i))) # longer and longer, where the machine is slow
+    sleep "$(printf '%d.%03d' $((ms / 1000)) $((ms % 1000)))"
     kill -9 $pid 2>/dev/null
     wait $pid 2>/dev/null
     [ $? -eq 137 ] || break

@@ -24,12 +24,12 @@ valgrind_all() {
     $v build/vrwkv convert $c/grid-none-first/model.pth --config $c/grid-none-first/case.json -o build/soak.gguf &&
         $v build/vrwkv run -m build/soak.gguf -i $c/grid-none-first/image.png --tokens 5,-200,6,7 -n 4 --greedy --json &&
         $v build/vrwkv verify $c/p7-grid2-floor && $v build/vrwkv inspect build/soak.gguf &&
-        for t in base file text image; do [ -x build/test_$t ] && { $v build/test_$t || return 1; }; done
+        for t in base file text image eval train; do [ -x build/test_$t ] && { $v build/test_$t || return 1; }; done
 }
 thread_checks() {
     cmake -S . -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_FLAGS=-fsanitize=thread >/dev/null &&
-        cmake --build build/tsan -j "$(nproc)" --target test_base test_ops test_model &&
-        for t in base ops model; do build/tsan/test_$t || return 1; done
+        cmake --build build/tsan -j "$(nproc)" --target test_base test_ops test_model test_api test_same test_train vrwkv &&
+        for t in base ops model api same train; do build/tsan/test_$t || return 1; done
 }
 make || exit 1
 step fuzz bash tests/fuzz.sh "${SECONDS_PER_PARSER:-600}"

@@ -18,7 +18,7 @@ static vrwkv_context *context;
 
 static void make_model(void) {
     vr_error err;
-    if (vr_model_random(description, VR_F32, &(vrwkv_model_options){.threads = 1}, &model, &err) != VRWKV_OK ||
+    if (vr_model_random(description, VR_F32, VR_F32, &(vrwkv_model_options){.threads = 1}, &model, &err) != VRWKV_OK ||
         vrwkv_context_new(model, NULL, &context, &err) != VRWKV_OK)
         abort();
     snprintf(model->info.fingerprint, sizeof model->info.fingerprint, "small"); /* files in the corpus stay its own */

@@ -29,8 +29,13 @@ find src cli -name '*.c' ! -name 'avx*.c' | sort | xargs -P "$(nproc)" -I FILE \
     "$CC" $flags -O3 -fPIC -Wno-maybe-uninitialized -Icli -Isrc/text/data -Wa,-Isrc/text/data -isystem "$folder/include" -c FILE -o /dev/null
 
 sources="src/base/*.c src/ops/*.c src/ops/cpu/kernels.c src/ops/cpu/generic.c src/ops/cpu/generic_back.c src/ops/cpu/generic_int8.c src/ops/cpu/neon.c"
-for name in test_ops test_ops_rwkv test_ops_vision test_ops_int8 test_tape; do
+check() {
     # shellcheck disable=SC2086
-    "$CC" $flags -O2 -DVRWKV_SOURCE_DIR='"."' -Itests -static -o "$folder/$name" "tests/$name.c" $sources -lpthread -lm
-    "$RUN" "$folder/$name"
-done
+    "$CC" $flags -O2 -DVRWKV_SOURCE_DIR='"."' -Itests -static -o "$folder/$1" "tests/$1.c" $sources -lpthread -lm &&
+        "$RUN" "$folder/$1"
+}
+# The longest first; the others one after another beside it.
+check test_tape &
+longest=$!
+for name in test_ops test_ops_rwkv test_ops_vision test_ops_int8; do check $name; done
+wait $longest

@@ -20,9 +20,15 @@ typedef struct bench {
     vr_rng rng;
 } bench;
 
+/* Before memory that was used is used again or freed: a late thread may still read what lies there. */
+static inline void settle(bench *b) {
+    for (int i = 0; i < 3; i++) vr_pool_drain(b->pools[i]);
+}
+
 static inline void use(bench *b, const vr_kernels *kernels, int threads) {
     b->err = (vr_error){0};
     b->run = (vr_run){.arena = &b->arena, .pool = b->pools[threads - 1], .kernels = kernels, .err = &b->err};
+    settle(b);
     vr_arena_release(&b->arena, 0);
 }
 

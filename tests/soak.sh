@@ -28,8 +28,8 @@ valgrind_all() {
 }
 thread_checks() {
     cmake -S . -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_FLAGS=-fsanitize=thread >/dev/null &&
-        cmake --build build/tsan -j "$(nproc)" --target test_base test_ops test_model test_api test_same test_train vrwkv &&
-        for t in base ops model api same train; do build/tsan/test_$t || return 1; done
+        cmake --build build/tsan -j "$(nproc)" --target test_base test_ops test_ops_int8 test_model test_api test_same test_train vrwkv &&
+        for t in base ops ops_int8 model api same train; do build/tsan/test_$t || return 1; done
 }
 make || exit 1
 step fuzz bash tests/fuzz.sh "${SECONDS_PER_PARSER:-600}"

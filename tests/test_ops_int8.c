@@ -204,6 +204,7 @@ static void test_extremes(bench *b, const vr_kernels *kernels) {
                           info->name, fill_byte, y[t * O + o], sum);
                 }
             }
+            settle(b);
             free(plain), free(packed);
         }
 }
@@ -241,6 +242,7 @@ static void check_rows(bench *b, vr_dtype plain_type, int64_t T, int64_t O, int6
     CHECK(same(dx, expected), "%s: %s T %d, gradient of x", b->run.kernels->name, vr_dtype_of(plain_type)->name, (int)T);
     int32_t ids[] = {(int32_t)O - 1, 0, 5};
     CHECK(same(vr_embed(&b->run, &w, ids, 3), vr_embed(&b->run, &as_it_came, ids, 3)), "embed: %s", b->err.message);
+    settle(b);
     free(plain), free(packed);
 }
 
@@ -297,6 +299,7 @@ static void test_together(bench *b, const vr_kernels *kernels) {
                 for (size_t k = 0; k < n; k++)
                     CHECK(same(alone[k], together[k]), "%s: product %zu of %zu, T %d, %d threads", kernels->name, k, n, (int)T, threads);
             }
+            settle(b);
             for (size_t k = 0; k < VR_COUNT(kinds); k++) free(plain[k]), free(packed[k]);
         }
 }

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -208,6 +209,11 @@ void vr_pool_help(vr_pool *pool, const vr_pool_helped *fns, int64_t n_chunks) {
     atomic_store(&s->done, 0);
     for (int64_t chunk = 0; chunk < n_chunks; chunk++) atomic_store_explicit(&s->taken[chunk], false, memory_order_relaxed);
     run_job(pool, s, n_chunks);
+}
+
+void vr_pool_drain(vr_pool *pool) {
+    for (int i = 0; pool && i < pool->n_slots; i++)
+        while (atomic_load(&pool->slots[i].inside) != 0) sched_yield();
 }
 
 /* Signals are the program's business: workers inherit a mask that blocks them all. */

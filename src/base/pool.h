@@ -40,4 +40,7 @@ void *vr_pool_claim(vr_pool *pool, size_t bytes);
 void vr_pool_unclaim(vr_pool *pool);
 /* Runs the claimed job: every chunk is published once, by the time this returns. */
 void vr_pool_help(vr_pool *pool, const vr_pool_helped *fns, int64_t n_chunks);
+/* Waits until no other thread is inside a job, also one that is done: before memory that a helped job has read, and
+ * that is not the pool's, is freed while the pool lives on. Not for callers inside a job. NULL pool: nothing. */
+void vr_pool_drain(vr_pool *pool);
 #endif

@@ -21,6 +21,7 @@ vr_status vr_trainer_open(vr_trainer *t, vrwkv_model *model, const vr_weight_cho
 }
 
 void vr_trainer_close(vr_trainer *t) {
+    if (t->model) vr_pool_drain(t->model->pool); /* a late thread may still read weights, for a result that nobody waits for */
     vr_tape_close(&t->tape);
     vr_arena_close(&t->arena);
     vr_weight_set_close(&t->weights);

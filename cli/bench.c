@@ -40,6 +40,7 @@ typedef struct bench {
     const char *shape;
     vr_dtype type, vision_type;
     vrwkv_model *model;
+    bool packed; /* quantised products are of 8-bit numbers */
     uint64_t decode_bytes; /* weights read per token */
     double load_seconds;
 } bench;
@@ -89,8 +90,8 @@ static vr_status measure(bench *b, const task *t, vr_error *err) {
 
 /* ---- how much work it is ---- */
 
-/* What products of weights of this type are made of, but for exact models. */
-static vr_limit limit_of(vr_dtype type) { return vr_is_quantised(type) ? VR_LIMIT_INT8 : VR_LIMIT_F32; }
+/* What products of weights of this type are made of. */
+static vr_limit limit_of(const bench *b, vr_dtype type) { return b->packed && vr_is_quantised(type) ? VR_LIMIT_INT8 : VR_LIMIT_F32; }
 
 typedef void (*row_fn)(const vr_part *part, const vr_row *row, const int64_t *shape, int ndim, double *sum);
 
@@ -147,7 +148,7 @@ static vr_status bench_decode(bench *b, const char *name, int n, vr_error *err) 
     decoding d = {.n = n, .steps = n == 1 ? 8 : 4};
     vr_status status = VRWKV_OK;
     for (int i = 0; i < n && status == VRWKV_OK; i++) status = vrwkv_context_new(b->model, &blankless, &d.contexts[i], err);
-    task t = {name, n == 1 ? VR_LIMIT_READ : limit_of(b->type), b->type, 0, (double)n * d.steps, run_decode, &d};
+    task t = {name, n == 1 ? VR_LIMIT_READ : limit_of(b, b->type), b->type, 0, (double)n * d.steps, run_decode, &d};
     t.work = d.steps * (n == 1 ? (double)b->decode_bytes : n * row_work(b));
     if (status == VRWKV_OK) status = measure(b, &t, err);
     if (status == VRWKV_OK) b->phases[b->n_phases - 1].seconds /= d.steps;
@@ -169,7 +170,7 @@ static vr_status bench_prefill(bench *b, vr_error *err) {
     if (!r.ids) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
     for (int i = 0; i < b->prompt; i++) r.ids[i] = 1 + i % 250;
     vr_status status = vrwkv_context_new(b->model, &blankless, &r.context, err);
-    task t = {"prefill", limit_of(b->type), b->type, row_work(b) * b->prompt, b->prompt, run_prefill, &r};
+    task t = {"prefill", limit_of(b, b->type), b->type, row_work(b) * b->prompt, b->prompt, run_prefill, &r};
     if (status == VRWKV_OK) status = measure(b, &t, err);
     vrwkv_context_free(r.context);
     free(r.ids);
@@ -186,7 +187,7 @@ static vr_status run_vision(bench *b, void *user, vr_error *err) {
 static vr_status bench_vision(bench *b, vr_error *err) {
     vr_picture picture;
     VR_TRY(vr_model_zero_picture(b->model, &picture, err));
-    task t = {"vision", limit_of(b->vision_type), b->vision_type, picture_work(b), vrwkv_model_info(b->model)->image_tokens,
+    task t = {"vision", limit_of(b, b->vision_type), b->vision_type, picture_work(b), vrwkv_model_info(b->model)->image_tokens,
               run_vision, &picture};
     vr_status status = measure(b, &t, err);
     vr_picture_free(&picture);
@@ -340,6 +341,7 @@ static vr_status run_model(bench *b, const char *config, const vr_model_args *ar
     b->load_seconds = config ? -1 : vr_seconds() - start;
     vr_weights_summary weights = vr_model_summary(b->model);
     b->decode_bytes = weights.token_bytes;
+    b->packed = weights.packed;
     b->type = weights.language;
     b->vision_type = weights.vision;
     vr_note("%s: %.1f s; measuring ...", b->shape, vr_seconds() - start);

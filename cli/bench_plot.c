@@ -1,9 +1,9 @@
 /* Both axes begin at 0, so that a flat line is flat and half is half. */
 #include "bench_plot.h"
 
-#include <errno.h>
+#include "base/io.h"
+
 #include <math.h>
-#include <stdio.h>
 
 enum { WIDTH = 360, HEIGHT = 240, LEFT = 60, TOP = 40, BOTTOM = 50, GAP = 30, TICKS = 5 };
 
@@ -45,12 +45,12 @@ static void write_panel(FILE *file, const vr_plot *plot, int panel) {
 
 vr_status vr_plot_write(const vr_plot *plot, const char *path, vr_error *err) {
     int width = VR_PLOT_PANELS * (WIDTH + LEFT + GAP), height = TOP + HEIGHT + BOTTOM;
-    FILE *file = fopen(path, "w");
-    if (!file) return vr_fail_io(err, "create", path);
+    vr_writer writer;
+    VR_TRY(vr_writer_open(&writer, path, err));
+    FILE *file = writer.file;
     fprintf(file, "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d' font-family='sans-serif' font-size='12'>\n", width, height);
     fprintf(file, "<rect width='100%%' height='100%%' fill='white'/>\n");
     for (int panel = 0; panel < VR_PLOT_PANELS; panel++) write_panel(file, plot, panel);
     fprintf(file, "</svg>\n");
-    int failed = ferror(file) | fclose(file);
-    return failed ? vr_fail_io(err, "write", path) : VRWKV_OK;
+    return vr_writer_commit(&writer, err);
 }

@@ -104,6 +104,18 @@ echo '{"kind":"smell","text":"?","image":"x.png"}' >"$work/odd/test.questions.js
 code "a kind that is not there" 1 "$score" -m "$work/learned/step-000060.safetensors" -d "$work/odd"
 says "a kind that is not there: its line and name" "line 1: kind 'smell'"
 
+# ---- the recipe, a thousandth of it ----
+recipe() { sh examples/scenes/train.sh "$build" "$work/recipe" "$work/recipe.gguf" 1000; }
+code "the recipe" 0 recipe
+prints "the recipe: ends with a score" "all but word and caption"
+check "the recipe: both rounds" "$(cd "$work/recipe" && ls captions/step-000002.safetensors all/step-000004.safetensors | paste -sd' ')" \
+    "all/step-000004.safetensors captions/step-000002.safetensors"
+first=$(cksum <"$work/recipe.gguf")
+rm "$work/recipe/all/step-000004.safetensors" "$work/recipe/all/step-000004.optim.safetensors" "$work/recipe/all/latest.json"
+code "the recipe, begun in the middle" 0 recipe
+has "the recipe, begun in the middle: the first round is not run again" "$(grep -c '"loss"' "$work/recipe/captions/log.jsonl")" 2
+check "the recipe, begun in the middle: the same model" "$(cksum <"$work/recipe.gguf")" "$first"
+
 # ---- failures ----
 left() { find "$1" -name '*.tmp' -o -name '*.json' -o -name '*.jsonl' | paste -sd' '; } # lists and halves of files
 code "a folder below a file" 1 "$scenes" -o "$work/out/x" -n 5

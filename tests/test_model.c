@@ -294,6 +294,27 @@ static void conversions_keep_the_answers(void **unused) {
     vrwkv_model_close(model);
 }
 
+static void pixels_have_the_descriptions_mean_and_deviation(void **unused) {
+    (void)unused;
+    static const char json[] = "{\"vit_heads\":\"4\",\"towers\":[{\"type\":\"clip\",\"image_mean\":[0,0.5,0.25],\"image_std\":[1,0.5,2]}]}";
+    uint8_t rgb[8 * 8 * 3];
+    vr_settings *settings = NULL;
+    vrwkv_model *model = NULL;
+    vr_picture picture;
+    for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (uint8_t[]){51, 102, 153}[i % 3]; /* 0.2, 0.4, 0.6 */
+    OK(vr_settings_parse(&settings, json, sizeof json - 1, &err));
+    OK(vr_model_open(MODEL, NULL, settings, &model, &err));
+    OK(vr_model_picture(model, &(vr_image){8, 8, rgb}, &picture, &err));
+    int side = vr_model_config(model)->towers[0].image_size;
+    const float *last = picture.pixels[0] + side * side - 1;
+    assert_float_equal(last[0], 0.2, 1e-6);
+    assert_float_equal(last[side * side], (0.4 - 0.5) / 0.5, 1e-6);
+    assert_float_equal(last[2 * side * side], (0.6 - 0.25) / 2, 1e-6);
+    vr_picture_free(&picture);
+    vr_settings_free(settings);
+    vrwkv_model_close(model);
+}
+
 static void wrong_input_is_refused_by_name(void **unused) {
     (void)unused;
     vrwkv_model *model = NULL;
@@ -383,6 +404,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_of_reading_is_the_same),
         cmocka_unit_test(batches_and_threads_change_no_bit),
+        cmocka_unit_test(pixels_have_the_descriptions_mean_and_deviation),
         cmocka_unit_test(scores_are_the_decoded_probabilities),
         cmocka_unit_test(many_threads_share_one_model),
         cmocka_unit_test(sampling_is_reproducible_and_obeys_its_limits),

@@ -1,19 +1,20 @@
 #!/bin/sh
 # Makes models/scenes.gguf from nothing: draws the data, trains in two rounds, converts, scores. Kill it at any
-# point; the same command goes on. Usage: examples/scenes/train.sh [BUILD_DIR [WORK_DIR [MODEL]]]
+# point; the same command goes on. PARTS: data and steps are divided by it, to see in seconds that all of it runs.
+# Usage: examples/scenes/train.sh [BUILD_DIR [WORK_DIR [MODEL [PARTS]]]]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-build=${1:-build} work=${2:-build/scenes-training} model=${3:-models/scenes.gguf}
+build=${1:-build} work=${2:-build/scenes-training} model=${3:-models/scenes.gguf} parts=${4:-1}
 mkdir -p "$work"
 
-draw() { # FOLDER SPLIT OPTION...: lists appear when they are whole
-    folder=$1 split=$2
-    shift 2
-    [ -e "$work/$folder/$split.json" ] || "$build/scenes" -o "$work/$folder" --split "$split" --seed 1 "$@"
+draw() { # FOLDER SPLIT PICTURES OPTION...: lists appear when they are whole
+    folder=$1 split=$2 pictures=$(($3 / parts))
+    shift 3
+    [ -e "$work/$folder/$split.json" ] || "$build/scenes" -o "$work/$folder" --split "$split" --seed 1 -n "$pictures" "$@"
 }
 
 round() { # NAME STEPS OPTION...
-    name=$1 steps=$2
+    name=$1 steps=$(($2 / parts))
     shift 2
     last=$work/$name/step-$(printf %06d "$steps").safetensors
     if [ -e "$last" ]; then return; fi
@@ -24,9 +25,9 @@ round() { # NAME STEPS OPTION...
     fi
 }
 
-draw captions train -n 40000 --kinds caption
-draw all train -n 120000
-draw all test -n 3000
+draw captions train 40000 --kinds caption
+draw all train 120000
+draw all test 3000
 
 # What is drawn is told in whole sentences first: each word of them needs the picture, so the tower learns from
 # every one. Of questions alone the language is learned long before the picture is looked at. The second file

@@ -11,7 +11,7 @@
 typedef enum vr_dtype {
     VR_F32, VR_F16, VR_BF16, VR_F64, VR_I8, VR_U8, VR_I16, VR_I32, VR_I64, VR_BOOL,
     VR_Q8_0, VR_Q4_0, VR_Q4_1, VR_Q5_0, VR_Q5_1, VR_Q4_K, VR_Q5_K, VR_Q6_K,
-    VR_Q8_0_R8, VR_Q4_0_R8, VR_Q4_K_R8, VR_Q5_K_R8, VR_Q6_K_R8, /* packed order: ops/packed.h */
+    VR_Q8_0_R8, VR_Q4_0_R8, VR_Q4_K_R8, VR_Q5_K_R8, VR_Q6_K_R8, /* packed order: ops/cpu/packed.h */
     VR_DTYPE_COUNT
 } vr_dtype;
 

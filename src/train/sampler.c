@@ -2,7 +2,6 @@
 #include "base/memory.h"
 #include "base/rng.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +103,11 @@ void vr_sampler_close(vr_sampler *s) {
     *s = (vr_sampler){0};
 }
 
-uint8_t vr_length_bucket(uint32_t length) { return length ? (uint8_t)(8 * log2(length)) : 0; }
+uint8_t vr_length_bucket(uint32_t length) {
+    int octave = 0;
+    while (length >> octave > 1) octave++;
+    return (uint8_t)(8 * octave + (int)((uint64_t)length << 3 >> octave & 7));
+}
 
 vr_status vr_sampler_group(vr_sampler *s, uint8_t *buckets, int64_t batch, int64_t batches, vr_error *err) {
     free(s->buckets);

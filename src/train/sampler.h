@@ -35,7 +35,7 @@ typedef struct vr_sampler {
 
 vr_status vr_sampler_open(vr_sampler *sampler, vr_order order, int64_t size, uint64_t seed, vr_error *err);
 void vr_sampler_close(vr_sampler *sampler);
-/* Eight to a doubling, so that what shares one does not share its exact length too, and with it its answer. */
+/* Eight to a doubling, equally wide, so that what shares one does not share its exact length too, and with it its answer. */
 uint8_t vr_length_bucket(uint32_t length);
 /* VR_ORDER_FAIR alone: each pass's order is sorted by buckets [size] within windows of so many batches, and the
  * batches of a window are shuffled again: samples of a batch are about equally long, and few rows are filled up.

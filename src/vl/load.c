@@ -112,6 +112,13 @@ static vr_status check_layers(const vrwkv_model *model, const vr_part *parts, in
     return VRWKV_OK;
 }
 
+/* What was packed is not read again from the file, and the rest comes back when it is. */
+static void forget_pages(const vrwkv_model *model) {
+    for (int f = 0; f < model->n_files; f++)
+        for (size_t i = 0; i < vr_weights_count(model->files[f]); i++)
+            vr_weights_forget(model->files[f], vr_weights_at(model->files[f], i));
+}
+
 vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err) {
     vr_part parts[VR_MAX_PARTS];
     int n = vr_config_parts(&model->config, parts);
@@ -121,6 +128,7 @@ vr_status vr_model_load_weights(vrwkv_model *model, vr_error *err) {
         VR_TRY(vr_part_load(model->files, model->n_files, &parts[p], &model->owned, &model->info, err));
         if (!model->options.exact) VR_TRY(vr_part_pack(&parts[p], &model->owned, model->pool, err));
     }
+    if (!model->options.exact) forget_pages(model);
     return VRWKV_OK;
 }
 

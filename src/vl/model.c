@@ -215,6 +215,7 @@ vr_weights_summary vr_model_summary(const vrwkv_model *model) {
                 const vr_tensor *tensor = vr_row_tensor(&parts[p], &parts[p].rows[r], layer);
                 uint64_t size;
                 if (!tensor->data || !vr_shape_bytes(tensor->dtype, tensor->ndim, tensor->shape, &size)) continue;
+                out.packed |= vr_is_packed(tensor->dtype);
                 if (parts[p].rows[r].kind == VR_MAT) bytes[!language][vr_plain_type(tensor->dtype)] += size;
                 if (language && tensor != &model->lm.emb) out.token_bytes += size; /* of the table it reads one row */
             }

@@ -12,8 +12,9 @@ vr_status vr_model_open(const char *path, const vrwkv_model_options *options, co
  * model's matrices stored as `type`, all others as `vision_type`: for measuring speed. */
 vr_status vr_model_random(const char *json, vr_dtype type, vr_dtype vision_type, const vrwkv_model_options *options,
                           vrwkv_model **out, vr_error *err);
-/* How its matrices are stored, most of them: the plain types; and what of the weights one token reads. */
-typedef struct vr_weights_summary { vr_dtype language, vision; uint64_t token_bytes; } vr_weights_summary;
+/* How its matrices are stored, most of them: the plain types; whether any is in packed order, to be multiplied as 8-bit
+ * numbers; and what of the weights one token reads. */
+typedef struct vr_weights_summary { vr_dtype language, vision; bool packed; uint64_t token_bytes; } vr_weights_summary;
 vr_weights_summary vr_model_summary(const vrwkv_model *model);
 const vr_config *vr_model_config(const vrwkv_model *model);
 const vr_vocab *vr_model_vocab(const vrwkv_model *model); /* NULL: the model has none */

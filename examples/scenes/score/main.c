@@ -1,12 +1,13 @@
 /* scenes-score: asks a model the questions of a folder that scenes made, and tells for each kind how many it
  * answers as they expect, word for word. */
+#include "json_out.h"
 #include "options.h"
 #include "terminal.h"
 
 #include "base/io.h"
 #include "base/memory.h"
+#include "eval/str.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,24 +43,15 @@ typedef struct scorer {
     FILE *wrong;
 } scorer;
 
-typedef struct text { char bytes[1024]; size_t n; } text;
+typedef struct text { char bytes[1024]; size_t n; } text; /* longer answers are cut: they are wrong */
 
 static int add_text(void *user, int32_t token, const char *bytes, size_t n) {
     text *t = user;
     (void)token;
-    if (n > sizeof t->bytes - 1 - t->n) n = sizeof t->bytes - 1 - t->n;
+    if (n > sizeof t->bytes - t->n) n = sizeof t->bytes - t->n;
     memcpy(t->bytes + t->n, bytes, n);
     t->n += n;
     return 0;
-}
-
-static void trim(text *t) {
-    size_t begin = 0;
-    while (t->n && strchr(" \n\r\t", t->bytes[t->n - 1])) t->n--;
-    while (begin < t->n && strchr(" \n\r\t", t->bytes[begin])) begin++;
-    memmove(t->bytes, t->bytes + begin, t->n - begin);
-    t->n -= begin;
-    t->bytes[t->n] = 0;
 }
 
 static const char *word_of(const json_t *question, const char *key) {
@@ -84,9 +76,7 @@ static vr_status ask(scorer *s, const char *question, bool first, text *answer, 
     const vrwkv_generate_options options = {.max_tokens = MOST_TOKENS};
     *answer = (text){.n = 0};
     VR_TRY(vrwkv_ask(s->talk, question, &s->picture, first ? 1 : 0, err));
-    VR_TRY(vrwkv_generate(s->talk, &options, add_text, answer, NULL, err));
-    trim(answer);
-    return VRWKV_OK;
+    return vrwkv_generate(s->talk, &options, add_text, answer, NULL, err);
 }
 
 /* What a follow-up refers to is asked before it; the model goes on from its own answers. */
@@ -126,12 +116,13 @@ static vr_status score_line(scorer *s, const score_args *args, const char *line,
     vr_status status = row < 0 ? vr_fail(err, VRWKV_ERR_FORMAT, "line %lld: kind '%s' is unknown", (long long)number, word_of(question, "kind"))
                                : answer_question(s, args, question, &answer, err);
     if (status == VRWKV_OK) {
-        bool right = strcmp(answer.bytes, word_of(question, "answer")) == 0;
+        vr_slice said = vr_trim((vr_slice){answer.bytes, answer.n});
+        bool right = vr_slice_is(said, word_of(question, "answer"));
         count(s, row, question, right);
         if (row < NOT_IN_TOTAL) count(s, TOTAL, question, right);
         if (!right && s->wrong)
-            fprintf(s->wrong, "%s\t%s\t%s\t%s\t%s\n", word_of(question, "image"), rows[row], word_of(question, "text"),
-                    word_of(question, "answer"), answer.bytes);
+            fprintf(s->wrong, "%s\t%s\t%s\t%s\t%.*s\n", word_of(question, "image"), rows[row], word_of(question, "text"),
+                    word_of(question, "answer"), (int)said.n, said.p);
     }
     json_decref(question);
     return status;
@@ -160,7 +151,7 @@ static vr_status score_file(scorer *s, const score_args *args, vr_error *err) {
     return status;
 }
 
-static void print_table(const scorer *s) {
+static int print_table(const scorer *s) {
     printf("%-26s", "right, in %");
     for (int c = 0; c < COLUMNS; c++) printf("%11s", columns[c]);
     printf("%10s\n", "questions");
@@ -175,9 +166,10 @@ static void print_table(const scorer *s) {
         }
         printf("%10d\n", s->table[r][ALL].asked);
     }
+    return 0;
 }
 
-static void print_json(const scorer *s) {
+static int print_json(const scorer *s) {
     json_t *all = json_object();
     for (int r = 0; r < ROWS; r++) {
         json_t *row = json_object();
@@ -185,24 +177,23 @@ static void print_json(const scorer *s) {
             json_object_set_new(row, columns[c], json_pack("{s:i,s:i}", "right", s->table[r][c].right, "asked", s->table[r][c].asked));
         json_object_set_new(all, rows[r], row);
     }
-    char *out = json_dumps(all, JSON_INDENT(1));
-    puts(out ? out : "{}");
-    free(out);
-    json_decref(all);
+    return vr_json_print(all, 2);
 }
 
-static vr_status run(const score_args *args, vr_error *err) {
+static vr_status run(const score_args *args, int *code, vr_error *err) {
     const vrwkv_model_options options = {.threads = args->threads};
     const vrwkv_context_options greedy = {.sampling = {.top_p = 1, .typical = 1, .repeat_penalty = 1, .penalty_decay = 1}};
     scorer s = {.model = NULL};
+    vr_writer wrong = {0};
     vr_status status = vrwkv_model_open(args->model, &options, &s.model, err);
     if (status == VRWKV_OK) status = vrwkv_context_new(s.model, &greedy, &s.empty, err);
     if (status == VRWKV_OK) status = vrwkv_fork(s.empty, &s.talk, err);
-    if (status == VRWKV_OK && args->wrong && !(s.wrong = fopen(args->wrong, "wb")))
-        status = vr_fail(err, VRWKV_ERR_IO, "cannot write '%s'", args->wrong);
+    if (status == VRWKV_OK && args->wrong) status = vr_writer_open(&wrong, args->wrong, err);
+    s.wrong = wrong.file;
     if (status == VRWKV_OK) status = score_file(&s, args, err);
-    if (s.wrong && fclose(s.wrong) != 0 && status == VRWKV_OK) status = vr_fail(err, VRWKV_ERR_IO, "cannot write '%s'", args->wrong);
-    if (status == VRWKV_OK) (args->json ? print_json : print_table)(&s);
+    if (status == VRWKV_OK && s.wrong) status = vr_writer_commit(&wrong, err);
+    else if (s.wrong) vr_writer_abandon(&wrong);
+    if (status == VRWKV_OK) *code = (args->json ? print_json : print_table)(&s);
     free(s.image);
     vrwkv_features_free(s.picture);
     vrwkv_context_free(s.talk);
@@ -237,5 +228,5 @@ int main(int argc, char **argv) {
     if (code != VR_GO_ON) return code;
     if (!args.model || !args.folder) return vr_usage_error(NAME, "%s is missing", args.model ? "-d DIR" : "-m MODEL");
     vr_interrupt_install(false);
-    return run(&args, &err) == VRWKV_OK ? 0 : vr_report(NAME, &err);
+    return run(&args, &code, &err) == VRWKV_OK ? code : vr_report(NAME, &err);
 }

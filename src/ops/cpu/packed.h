@@ -38,8 +38,8 @@
 #include "base/dtype.h"
 
 enum {
-    VR_PACKED_ROWS = 8,       /* rows of a packed group */
-    VR_TILE_ROWS = 4,        /* rows of x in a tile, at most */
+    VR_PACKED_ROWS = 8, /* rows of a packed group */
+    VR_TILE_ROWS = 4,   /* rows of x in a tile, at most */
     VR_TILE_BLOCK = 32, /* columns of a tile's block */
     VR_TILE_BYTES = 48, /* of one row's block in a tile */
 };

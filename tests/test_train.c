@@ -280,7 +280,7 @@ static vrwkv_model *open_model(size_t i) {
     vrwkv_model *model = NULL;
     vr_part parts[VR_MAX_PARTS];
     vr_rng rng = {3};
-    OK(vr_init_model(models[i].json, 11, &(vrwkv_model_options){.threads = 2}, &model, &err));
+    OK(vr_init_model(models[i].json, 11, 1, &(vrwkv_model_options){.threads = 2}, &model, &err));
     if (!model) exit(1);
     int n = vr_config_parts(&model->config, parts); /* no zeros: gradients would not get through */
     vr_model_parts(model, parts);
@@ -564,6 +564,22 @@ static void test_optimizer(void) {
     vrwkv_model_close(model);
 }
 
+static void test_init(void) {
+    for (size_t i = 0; i < VR_COUNT(models); i++) {
+        vrwkv_model *plain, *scaled;
+        OK(vr_init_model(models[i].json, 11, 1, NULL, &plain, &err));
+        OK(vr_init_model(models[i].json, 11, 0.25f, NULL, &scaled, &err));
+        bool good = true;
+        for (int k = 0; k < 32; k++)
+            good = good && ((float *)plain->lm.ln0_w.data)[k] == 1 && ((float *)scaled->lm.ln0_w.data)[k] == 0.25f;
+        CHECK(good, "%s: the first norm's weight", models[i].name);
+        CHECK(memcmp(plain->lm.head.data, scaled->lm.head.data, 20 * 32 * sizeof(float)) == 0, "%s: nothing else differs",
+              models[i].name);
+        vrwkv_model_close(plain);
+        vrwkv_model_close(scaled);
+    }
+}
+
 static void test_plan(void) {
     vrwkv_model *model = open_model(0);
     vr_plan plan = vr_plan_default(vr_model_config(model), 0);
@@ -597,6 +613,7 @@ int main(void) {
     test_vocabulary();
     test_batch();
     test_optimizer();
+    test_init();
     test_plan();
     test_models();
     char command[200];

@@ -519,10 +519,16 @@ const char *sc_form_name(sc_form form) {
     return names[form];
 }
 
-int sc_layout_weight(sc_layout layout, unsigned kinds) {
+const char *sc_layout_name(int layout) {
+    static const char *const names[SC_LAYOUTS] = {"one", "two", "few", "many", "reading", "writing"};
+    return layout < SC_LAYOUTS ? names[layout] : NULL;
+}
+
+int sc_layout_weight(sc_layout layout, const sc_manner *manner) {
     static const int weights[SC_LAYOUTS] = {5, 7, 4, 8, 6, 3};
     for (int i = 0; i < N_TYPES; i++)
-        if (types[i].layouts & SC_BIT(layout) && kinds & SC_BIT(types[i].kind) && types[i].form != SC_FOLLOW)
+        if (types[i].layouts & manner->layouts & SC_BIT(layout) && manner->kinds & SC_BIT(types[i].kind) &&
+            types[i].form != SC_FOLLOW)
             return weights[layout];
     return 0;
 }

@@ -12,7 +12,6 @@ typedef enum sc_kind {
     SC_KIND_EXIST, SC_KIND_DIGIT, SC_KIND_WORD, SC_KIND_CAPTION,
     SC_KINDS
 } sc_kind;
-#define SC_ALL_KINDS (SC_BIT(SC_KINDS) - 1)
 
 typedef enum sc_form {
     SC_OPEN,   /* the answer is a value */
@@ -35,15 +34,17 @@ typedef struct sc_talk {
 } sc_talk;
 
 typedef struct sc_manner {
-    unsigned kinds; /* bits of sc_kind that may be asked */
-    int most;       /* questions in a conversation, at most */
+    unsigned kinds;   /* bits of sc_kind that may be asked */
+    unsigned layouts; /* bits of sc_layout that may be drawn */
+    int most;         /* questions in a conversation, at most */
 } sc_manner;
 
 const char *sc_kind_name(int kind); /* NULL past the end */
 const char *sc_form_name(sc_form form);
+const char *sc_layout_name(int layout); /* NULL past the end */
 
-/* How often a layout is drawn among those that the kinds allow; 0: no question of these kinds fits it. */
-int sc_layout_weight(sc_layout layout, unsigned kinds);
+/* How often a layout is drawn among those that the manner allows; 0: it does not, or no question of its kinds fits. */
+int sc_layout_weight(sc_layout layout, const sc_manner *manner);
 
 /* A conversation in talk->language. No question can be answered from the turns before it, but for what a
  * follow-up is about. n is 0 where the first question did not fit this very scene: make another. */

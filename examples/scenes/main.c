@@ -16,7 +16,7 @@ const char vr_program[] = "";
 typedef struct scenes_args {
     vr_u64 seed;
     int count, split, pixels, language, turns;
-    const char *folder, *kinds;
+    const char *folder, *kinds, *layouts;
     bool describe;
 } scenes_args;
 
@@ -24,49 +24,59 @@ enum { TRAIN, TEST };
 enum { BOTH_LANGUAGES = SC_LANGUAGES };
 static const char *const split_names[] = {"train", "test"};
 
-static const char *kind_at(const void *user, size_t i) {
-    (void)user;
-    return sc_kind_name((int)i);
-}
+/* An option that takes some words of a table, parted by commas. */
+typedef struct word_list {
+    const char *option;
+    const char *(*name)(int i); /* NULL past the end */
+} word_list;
 
-static int unknown_kind(const char *word, size_t length) {
+static const char *word_at(const void *user, size_t i) { return ((const word_list *)user)->name((int)i); }
+
+static int unknown_word(const word_list *list, const char *word, size_t length) {
     char name[40], all[256] = "";
     snprintf(name, sizeof name, "%.*s", (int)length, word);
-    const char *nearest = vr_nearest(name, kind_at, NULL);
-    for (int i = 0; i < SC_KINDS; i++)
-        snprintf(all + strlen(all), sizeof all - strlen(all), i ? ", %s" : "%s", sc_kind_name(i));
-    if (nearest) return vr_usage_error(NAME, "--kinds has no \"%s\"; did you mean \"%s\"?", name, nearest);
-    return vr_usage_error(NAME, "--kinds has no \"%s\"; there are: %s", name, all);
+    const char *nearest = vr_nearest(name, word_at, list);
+    for (int i = 0; list->name(i); i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), i ? ", %s" : "%s", list->name(i));
+    if (nearest) return vr_usage_error(NAME, "--%s has no \"%s\"; did you mean \"%s\"?", list->option, name, nearest);
+    return vr_usage_error(NAME, "--%s has no \"%s\"; there are: %s", list->option, name, all);
 }
 
-static int find_kind(const char *word, size_t length) { /* -1: there is none of this name */
-    for (int kind = 0; kind < SC_KINDS; kind++)
-        if (strlen(sc_kind_name(kind)) == length && strncmp(word, sc_kind_name(kind), length) == 0) return kind;
+static int find_word(const word_list *list, const char *word, size_t length) { /* -1: there is none of this name */
+    for (int i = 0; list->name(i); i++)
+        if (strlen(list->name(i)) == length && strncmp(word, list->name(i), length) == 0) return i;
     return -1;
 }
 
-/* Words parted by commas; VR_GO_ON or 2. */
-static int parse_kinds(const char *text, unsigned *kinds) {
-    *kinds = text ? 0 : SC_ALL_KINDS;
+/* Their bits; all of the table's where there is no text. VR_GO_ON or 2. */
+static int parse_words(const word_list *list, const char *text, unsigned *bits) {
+    *bits = 0;
+    for (int i = 0; !text && list->name(i); i++) *bits |= SC_BIT(i);
     while (text) {
         size_t length = strcspn(text, ",");
-        int kind = find_kind(text, length);
-        if (kind < 0) return unknown_kind(text, length);
-        *kinds |= SC_BIT(kind);
+        int i = find_word(list, text, length);
+        if (i < 0) return unknown_word(list, text, length);
+        *bits |= SC_BIT(i);
         text = text[length] ? text + length + 1 : NULL;
     }
     return VR_GO_ON;
 }
 
-static sc_layout pick_layout(unsigned kinds, vr_rng *rng) {
+static sc_layout pick_layout(const sc_manner *manner, vr_rng *rng) {
     int total = 0;
     sc_layout chosen = 0;
     for (sc_layout layout = 0; layout < SC_LAYOUTS; layout++) {
-        int weight = sc_layout_weight(layout, kinds);
+        int weight = sc_layout_weight(layout, manner);
         total += weight;
         if (weight && sc_below(rng, total) < weight) chosen = layout;
     }
     return chosen;
+}
+
+static bool any_layout(const sc_manner *manner) {
+    int total = 0;
+    for (sc_layout layout = 0; layout < SC_LAYOUTS; layout++) total += sc_layout_weight(layout, manner);
+    return total > 0;
 }
 
 /* Picture number i. A scene about which the first question that was chosen cannot be asked is made anew. In
@@ -77,7 +87,7 @@ static void make_picture(const scenes_args *args, const sc_manner *manner, int64
     talk->language =
         args->language == BOTH_LANGUAGES ? (sc_language)sc_below(&asks, SC_LANGUAGES) : (sc_language)args->language;
     do {
-        sc_scene_make(scene, pick_layout(manner->kinds, &draws), novel, &draws);
+        sc_scene_make(scene, pick_layout(manner, &draws), novel, &draws);
         sc_talk_make(talk, scene, manner, &asks);
     } while (talk->n == 0);
 }
@@ -131,6 +141,8 @@ int main(int argc, char **argv) {
         {"kinds", 0, VR_OPT_STRING, &args.kinds, "LIST",
          "which questions, parted by commas (default all): colour, shape, size, count, position, relation, exist, digit, "
          "word, caption", 0, 0},
+        {"layouts", 0, VR_OPT_STRING, &args.layouts, "LIST",
+         "which pictures (default all): one, two, few, many objects, reading (a digit), writing (a word)", 0, 0},
         {"turns", 0, VR_OPT_INT, &args.turns, "N", "questions about a picture, at most (default 5)", 1, SC_MAX_TURNS},
         {"describe", 0, VR_OPT_FLAG, &args.describe, NULL, "also write what was drawn, SPLIT.scenes.jsonl", 0, 0},
     };
@@ -148,8 +160,10 @@ int main(int argc, char **argv) {
     if (code != VR_GO_ON) return code;
     if (!args.folder || !*args.folder) return vr_usage_error(NAME, "-o DIR is missing");
     manner = (sc_manner){.most = args.turns};
-    code = parse_kinds(args.kinds, &manner.kinds);
+    code = parse_words(&(word_list){"kinds", sc_kind_name}, args.kinds, &manner.kinds);
+    if (code == VR_GO_ON) code = parse_words(&(word_list){"layouts", sc_layout_name}, args.layouts, &manner.layouts);
     if (code != VR_GO_ON) return code;
+    if (!any_layout(&manner)) return vr_usage_error(NAME, "no question of --kinds %s fits --layouts %s", args.kinds, args.layouts);
     vr_interrupt_install(false);
     return run(&args, &manner, &err) == VRWKV_OK ? 0 : vr_report(NAME, &err);
 }

@@ -5,6 +5,7 @@
 
 #define MARGIN 20  /* between an object and the picture's edge */
 #define GAP 40     /* between objects */
+#define LEVEL 60   /* what is beside or above is at most so far off the other's line */
 #define MOST_BIG 3 /* more of them leave no room for five */
 #define ALL_COLOURS (SC_BIT(SC_COLOURS) - 1)
 #define ALL_SHAPES (SC_BIT(SC_SHAPES) - 1)
@@ -132,8 +133,14 @@ static bool try_scatter(sc_scene *scene, int fixed, vr_rng *rng) {
     return true;
 }
 
+/* Where there is no room, big ones become small, one after the other: the grid has room for five of these. */
 static void scatter(sc_scene *scene, vr_rng *rng) {
-    while (!try_scatter(scene, 0, rng)) continue;
+    for (int failed = 1; !try_scatter(scene, 0, rng); failed++)
+        for (int i = 0; failed % 20 == 0 && i < scene->n_objects; i++)
+            if (scene->objects[i].value[SC_SIZE] == SC_BIG) {
+                set_size(&scene->objects[i], SC_SMALL, rng);
+                break;
+            }
 }
 
 /* ---- layouts ---- */
@@ -161,8 +168,8 @@ static void make_two(sc_scene *scene, bool novel, vr_rng *rng) {
         scatter(scene, rng);
         bool beside = sc_is(a, SC_LEFT, b) || sc_is(a, SC_RIGHT, b), above = sc_is(a, SC_ABOVE, b) || sc_is(a, SC_BELOW, b);
         int dx = abs(a->x - b->x), dy = abs(a->y - b->y);
-        good = arrangement < 2   ? beside && dy <= 3 * SC_STEP
-               : arrangement < 4 ? above && dx <= 3 * SC_STEP
+        good = arrangement < 2   ? beside && dy <= LEVEL
+               : arrangement < 4 ? above && dx <= LEVEL
                                  : beside && above;
     }
 }
@@ -205,11 +212,13 @@ static void make_many(sc_scene *scene, bool novel, vr_rng *rng) {
 }
 
 static void make_reading(sc_scene *scene, bool novel, vr_rng *rng) {
-    int high = 110 + 5 * sc_below(rng, 4), row = sc_below(rng, 3), column = sc_below(rng, 3);
+    int high = 110 + 5 * sc_below(rng, 4);
     sc_object *digit = add_text(scene, SC_DIGIT, sc_below(rng, SC_DIGITS), high * 5 / 8, high, rng);
     if (novel || coin(rng)) add_object(scene, ALL_SHAPES, ALL_COLOURS, novel, rng);
-    do place_in(digit, row, column, rng);
-    while (!try_scatter(scene, 1, rng));
+    do { /* in the middle it leaves no room for a big object */
+        int row = sc_below(rng, 3), column = sc_below(rng, 3);
+        place_in(digit, row, column, rng);
+    } while (!try_scatter(scene, 1, rng));
 }
 
 static void make_writing(sc_scene *scene, bool novel, vr_rng *rng) {

@@ -9,7 +9,7 @@
 #include "names.h"
 
 #define SC_SPAN 640
-#define SC_STEP 20        /* of the grid of centres: a small tower sees few ways in which a shape meets its patches */
+#define SC_STEP 80        /* of the grid of centres: a shape meets a tower's patches of 8 pixels in one way only */
 #define SC_MAX_OBJECTS 5
 #define SC_LETTER 84      /* width of a word's letter */
 #define SC_ADVANCE 112    /* from one letter to the next */

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes models/scenes.gguf from nothing: draws the data, trains in two rounds, converts, scores. Kill it at any
+# Makes models/scenes.gguf from nothing: draws the data, trains in three rounds, converts, scores. Kill it at any
 # point; the same command goes on. PARTS: data and steps are divided by it, to see in seconds that all of it runs.
 # Usage: examples/scenes/train.sh [BUILD_DIR [WORK_DIR [MODEL [PARTS]]]]
 set -eu
@@ -7,10 +7,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=${1:-build} work=${2:-build/scenes-training} model=${3:-models/scenes.gguf} parts=${4:-1}
 mkdir -p "$work"
 
-draw() { # FOLDER SPLIT PICTURES OPTION...: lists appear when they are whole
-    folder=$1 split=$2 pictures=$(($3 / parts))
-    shift 3
-    [ -e "$work/$folder/$split.json" ] || "$build/scenes" -o "$work/$folder" --split "$split" --seed 1 -n "$pictures" "$@"
+draw() { # FOLDER SPLIT SEED PICTURES OPTION...: lists appear when they are whole
+    folder=$1 split=$2 seed=$3 pictures=$(($4 / parts))
+    shift 4
+    [ -e "$work/$folder/$split.json" ] || "$build/scenes" -o "$work/$folder" --split "$split" --seed "$seed" -n "$pictures" "$@"
 }
 
 round() { # NAME STEPS OPTION...
@@ -25,18 +25,21 @@ round() { # NAME STEPS OPTION...
     fi
 }
 
-draw captions train 40000 --kinds caption
-draw all train 120000
-draw all test 3000
+draw one train 1 24000 --kinds caption --layouts one
+draw some train 2 36000 --kinds caption --layouts one,two,few,many,reading
+draw all train 3 120000
+draw all test 1 3000
 
-# What is drawn is told in whole sentences first: each word of them needs the picture, so the tower learns from
-# every one. Of questions alone the language is learned long before the picture is looked at. The second file
-# makes the vocabulary that of all questions.
-round captions 2000 -m "$here/model.json" --vocab auto --seed 1 --batch 16 --lr 1e-3 --lr-final 1e-3 \
-    --data "$work/captions/train.json" --images "$work/captions" \
+# What is drawn is told in whole sentences first, each of one object, then of some: each word of them needs the
+# picture, so the tower learns from every one. Of questions alone the language is learned long before the picture
+# is looked at. The evaluation's file makes the vocabulary that of all questions.
+round one 1400 -m "$here/model.json" --init-ln0 0.3 --vocab auto --seed 1 --batch 16 --lr 1e-3 --lr-final 1e-3 \
+    --data "$work/one/train.json" --images "$work/one" \
     --eval-data "$work/all/train.json" --eval-samples 32 --eval-answers 0 --eval-every 2000
-round all 4500 -m "$last" --seed 2 --batch 32 --lr 8e-4 --lr-final 5e-5 \
-    --data "$work/all/train.json" --images "$work/all" --eval-data "$work/all/test.json" --eval-samples 256
+round some 1800 -m "$last" --seed 2 --batch 20 --lr 1e-3 --lr-final 1e-3 \
+    --data "$work/some/train.json" --images "$work/some"
+round all 4800 -m "$last" --seed 3 --batch 32 --lr 1e-3 --lr-final 3e-5 \
+    --data "$work/all/train.json" --images "$work/all" --eval-data "$work/all/test.json" --eval-samples 192 --eval-every 600
 
 mkdir -p "$(dirname "$model")"
 "$build/vrwkv" convert "$last" -o "$model" --type q8_0

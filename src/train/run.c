@@ -173,7 +173,7 @@ static vr_status open_fresh(run *r, const vrwkv_model_options *options, const vr
     if (status == VRWKV_OK) status = vr_config_make(&config, description, settings, r->err);
     char *json = status == VRWKV_OK ? vr_config_json(&config) : NULL;
     if (status == VRWKV_OK && !json) status = vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory");
-    if (status == VRWKV_OK) status = vr_init_model(json, (uint64_t)r->set.seed, options, &r->model, r->err);
+    if (status == VRWKV_OK) status = vr_init_model(json, (uint64_t)r->set.seed, (float)r->set.init_ln0, options, &r->model, r->err);
     free(json);
     vr_settings_free(description);
     return status;

@@ -65,6 +65,9 @@ static const vr_train_field fields[] = {
     WORD("vocab", vocab, "model|auto",
          "auto: a vocabulary of the bytes and the tokens that the data uses, renumbered; model: as it is (default)"),
     INT("seed", NULL, seed, 0, 0, 9e15, "of a fresh model's weights and of the order of samples"),
+    NUMBER("init-ln0", NULL, init_ln0, 1, 1e-3, 10,
+           "of a fresh model: weight of the norm before the first block. Below 1 the blocks' first answers weigh more "
+           "beside the rows that they are added to: a small model finds the picture sooner (default 1, the original's)"),
     INT("group", NULL, group, 32, 0, 1e6,
         "samples of like length share a batch, within so many batches: fewer rows are filled up; 0: any samples"),
     WORD("manner", manner, "friendly|original",

@@ -21,7 +21,7 @@ typedef struct vr_train_settings {
     int64_t stage, epochs, steps, batch, accumulate, warmup, epoch_begin, epoch_steps, ctx_len, grid_size,
         freeze_layers, seed, group, save_every, keep, eval_every, eval_samples, patience, feature_cache, max_memory, threads,
         lora_rank, eval_answers;
-    double lr, lr_final, weight_decay, weight_decay_final, beta1, beta2, adam_eps, grad_clip;
+    double lr, lr_final, weight_decay, weight_decay_final, beta1, beta2, adam_eps, grad_clip, init_ln0;
 } vr_train_settings;
 
 typedef struct vr_train_field {

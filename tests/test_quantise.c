@@ -1,7 +1,8 @@
 /* Measured types: a model with an outlier channel, which 4-bit rounding destroys and a measured plan does not; the
  * bits are kept; threads change nothing; what is stored; errors. */
 #include "quantise/quantise.h"
-#include "base/memory.h"
+#include "base/half.h"
+#include "base/rng.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -82,11 +83,53 @@ static int make_models(void **state) {
 }
 
 static int remove_models(void **state) {
-    static const char *const names[] = {"wide.safetensors", "plain.gguf", "outlier.safetensors", "a.gguf", "b.gguf", "empty/note.md", "empty"};
+    static const char *const names[] = {"wide.safetensors", "plain.gguf", "outlier.safetensors", "256.safetensors", "a.gguf", "b.gguf", "empty/note.md", "empty"};
     char path[96];
     (void)state;
     for (size_t i = 0; i < VR_COUNT(names); i++) remove(in_folder(path, names[i]));
     return rmdir(folder);
+}
+
+/* A language model 256 wide, which the types of 256 elements fit; random bf16 numbers, one in
+ * a hundred of the matrices' six times as large. */
+static const char wide_json[] = "{\"rwkv\":\"x070\",\"n_layer\":2,\"n_embd\":256,\"dim_att\":256,\"dim_ffn\":512,\"head_size\":64,"
+                                "\"vocab_size\":80,\"rank_decay\":8,\"rank_iclr\":8,\"rank_gate\":8,\"rank_value\":8}";
+
+static void walk_rows(vr_save *save, bool declare) {
+    vr_config config;
+    vr_part parts[VR_MAX_PARTS];
+    vr_rng rng = {7};
+    OK(vr_config_parse(&config, wide_json, strlen(wide_json), &err));
+    int n_parts = vr_config_parts(&config, parts);
+    for (int p = 0; p < n_parts; p++)
+        for (int layer = 0; layer < parts[p].repeat; layer++)
+            for (int r = 0; r < parts[p].n_rows; r++) {
+                const vr_row *row = &parts[p].rows[r];
+                char name[VR_NAME_SIZE];
+                int64_t shape[VR_MAX_DIMS], n;
+                int ndim = vr_part_shape(&parts[p], row, layer, shape);
+                if (!vr_row_exists(row, layer)) continue;
+                vr_row_name(row->key, layer, name);
+                vr_shape_count(ndim, shape, &n);
+                if (declare) OK(vr_save_declare(save, name, VR_BF16, ndim, shape, &err));
+                if (declare) continue;
+                uint16_t *half = malloc((size_t)n * sizeof *half);
+                double scale = 1.2 / sqrt((double)shape[ndim - 1]);
+                for (int64_t i = 0; i < n; i++) {
+                    double u = vr_rng_uniform(&rng), large = vr_rng_uniform(&rng) < 0.01 ? 6 : 1;
+                    half[i] = vr_f32_bf16((float)(row->kind == VR_VEC ? 0.05 + 0.9 * u : large * scale * (2 * u - 1)));
+                }
+                OK(vr_save_put(save, half, (size_t)n * sizeof *half, &err));
+                free(half);
+            }
+}
+
+static void make_wide(const char *path) {
+    vr_save *save;
+    OK(vr_save_open(&save, path, &err));
+    walk_rows(save, true);
+    walk_rows(save, false);
+    OK(vr_save_commit(save, &err));
 }
 
 /* ---- logits ---- */
@@ -113,13 +156,15 @@ static logits read_model(const char *path, int *vocab) {
     OK(vrwkv_model_open(path, &options, &model, &err));
     *vocab = vrwkv_model_info(model)->n_vocab;
     for (int i = 0; i < N_IDS; i++) ids[i] = 1 + (i * 37 + i * i) % (*vocab - 1);
-    OK(vrwkv_encode_file(model, PICTURE, VRWKV_FRIENDLY, &features, &err));
     OK(vrwkv_context_new(model, NULL, &context, &err));
-    OK(vrwkv_feed_features(context, features, &err));
+    if (vrwkv_model_info(model)->image_tokens) {
+        OK(vrwkv_encode_file(model, PICTURE, VRWKV_FRIENDLY, &features, &err));
+        OK(vrwkv_feed_features(context, features, &err));
+        vrwkv_features_free(features);
+    }
     vrwkv_set_trace(context, keep, &all);
     OK(vrwkv_feed(context, ids, N_IDS, NULL, 0, &err));
     vrwkv_context_free(context);
-    vrwkv_features_free(features);
     vrwkv_model_close(model);
     return all;
 }
@@ -173,6 +218,25 @@ static void an_outlier_channel_is_kept(void **state) {
     assert_true(vr_dtype_of(type_of(&table, "output.weight"))->bytes > vr_dtype_of(VR_Q4_0)->bytes);
     assert_true(everywhere > 5 * measured);
     vr_quantise_free(&table);
+}
+
+/* At the least bits, where no matrix can be wider than another: the better of the two narrowest types. More bits
+ * than a type for all takes must lose less than that. */
+static void a_plan_beats_one_type_for_all(void **state) {
+    static const struct { double bits; vr_dtype type; } pairs[] = {
+        {4.5, VR_Q4_0}, {4.5, VR_Q4_K}, {5.5, VR_Q5_K}, {6.5625, VR_Q6_K}, {8.5, VR_Q8_0}};
+    char model[96], a[96], b[96];
+    (void)state;
+    make_wide(in_folder(model, "256.safetensors"));
+    for (size_t i = 0; i < VR_COUNT(pairs); i++) {
+        vr_type_table table = plan(model, pairs[i].bits, 2);
+        convert(model, in_folder(a, "a.gguf"), VR_F16, &table);
+        convert(model, in_folder(b, "b.gguf"), pairs[i].type, NULL);
+        double measured = divergence(model, a), everywhere = divergence(model, b);
+        print_message("KL: auto:%g %.3g, %s %.3g\n", pairs[i].bits, measured, vr_dtype_of(pairs[i].type)->name, everywhere);
+        assert_true(measured <= 1.1 * everywhere);
+        vr_quantise_free(&table);
+    }
 }
 
 static void the_bits_are_kept(void **state) {
@@ -272,6 +336,7 @@ static void what_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_outlier_channel_is_kept),
+        cmocka_unit_test(a_plan_beats_one_type_for_all),
         cmocka_unit_test(the_bits_are_kept),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(towers_of_a_given_type_are_not_measured),

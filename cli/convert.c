@@ -4,7 +4,7 @@
 #include "verbs.h"
 
 #include "ops/quant.h"
-#include "vl/convert.h"
+#include "quantise/quantise.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -19,13 +19,29 @@ typedef struct setting {
 enum { VIT_HEADS, GRID_SIZE, IMAGE_POSITION, SCAN, VERSION, NUM_TOKEN, CTX_LEN, N_SETTINGS };
 
 typedef struct convert_args {
-    const char *out, *type, *config, *vocab;
+    const char *out, *type, *vision_type, *samples, *config, *vocab;
     vr_strings vision; /* TYPE=FILE[,TYPE=FILE...] each */
     vr_u64 seed;
     setting settings[N_SETTINGS];
     int threads, rescale;
     bool json, split;
 } convert_args;
+
+#define AUTO "auto:"
+
+static bool is_auto(const char *type) { return type && strncmp(type, AUTO, strlen(AUTO)) == 0; }
+
+/* The number of "auto:4.5"; false where there is none. */
+static bool parse_bits(const char *type, double *bits) {
+    char *end;
+    const char *number = type + strlen(AUTO);
+    *bits = strtod(number, &end);
+    return end != number && !*end && *bits >= VR_QUANTISE_MIN && *bits <= VR_QUANTISE_MAX;
+}
+
+static bool is_written(const char *name, vr_dtype *type) {
+    return vr_dtype_parse(name, type) && vr_quant_of(*type) && vr_quant_of(*type)->encode;
+}
 
 static double file_bytes(const char *path) {
     struct stat info;
@@ -97,20 +113,43 @@ static vr_status parse_vision(vr_strings *vision, vr_tower_file files[VR_MAX_TOW
     return VRWKV_OK;
 }
 
+/* Measures, where the types are to be measured; what the plan was made for is then in options->types. */
+static vr_status convert_planned(const convert_args *args, vr_convert_options *options, vr_error *err) {
+    vr_type_table table = {0};
+    vr_quantise_options plan = {
+        .model = options->sources[0],
+        .samples = args->samples,
+        .vision_type = options->vision_type,
+        .settings = options->settings,
+        .threads = args->threads,
+        .progress = options->progress,
+        .log = options->log,
+        .user = options->user,
+    };
+    if (!is_auto(args->type)) return vr_convert(options, err);
+    parse_bits(args->type, &plan.bits);
+    VR_TRY(vr_quantise_plan(&plan, &table, err));
+    options->type = VR_F16;
+    options->types = &table;
+    vr_status status = vr_convert(options, err);
+    vr_quantise_free(&table);
+    return status;
+}
+
 static vr_status convert(convert_args *args, const vr_strings *sources, int *code, vr_error *err) {
     vr_progress progress = {0};
     vr_settings *settings = NULL;
-    vr_dtype type = VR_F32;
+    vr_dtype type = VR_F32, vision_type = VR_F32;
     double before = 0, began = vr_seconds();
     vr_tower_file towers[VR_MAX_TOWERS];
     int n_towers;
     VR_TRY(parse_vision(&args->vision, towers, &n_towers, err));
     VR_TRY(source_bytes(sources, &before, err));
-    if (args->type && !vr_dtype_parse(args->type, &type))
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "--type takes one of %s, found \"%s\"", vr_quant_writable(), args->type);
+    if (args->type && !is_auto(args->type)) is_written(args->type, &type); /* checked */
+    if (args->vision_type) is_written(args->vision_type, &vision_type);
     vr_status status = gather_settings(args, &settings, err);
     if (status == VRWKV_OK) {
-        const vr_convert_options options = {
+        vr_convert_options options = {
             .sources = sources->items,
             .n_sources = (int)sources->n,
             .towers = towers,
@@ -118,6 +157,7 @@ static vr_status convert(convert_args *args, const vr_strings *sources, int *cod
             .seed = args->seed.value,
             .out = args->out,
             .type = type,
+            .vision_type = args->vision_type ? &vision_type : NULL,
             .keep_type = !args->type,
             .split = args->split,
             .rescale = args->rescale,
@@ -128,7 +168,7 @@ static vr_status convert(convert_args *args, const vr_strings *sources, int *cod
             .log = vr_log_note,
             .user = &progress,
         };
-        status = vr_convert(&options, err);
+        status = convert_planned(args, &options, err);
         vr_progress_end();
     }
     if (status == VRWKV_OK) *code = print_result(args, before, file_bytes(args->out), vr_seconds() - began);
@@ -141,14 +181,25 @@ static int check(const convert_args *args, const vr_strings *sources) {
     vr_error err = {0};
     vr_file_kind kind;
     vr_dtype type;
-    bool known = args->type && vr_dtype_parse(args->type, &type) && vr_quant_of(type) && vr_quant_of(type)->encode;
+    double bits;
     if (!args->out) return vr_usage_error("convert", "-o OUT is missing: where the model file goes");
     if (vr_file_kind_of(args->out, &kind, &err) != VRWKV_OK) return vr_usage_error("convert", "%s", err.message);
     const char *version = args->settings[VERSION].value;
     if (version && !vr_version_find(version))
         return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_version_names(), version);
-    if (args->type && !known)
-        return vr_usage_error("convert", "--type takes one of %s, found \"%s\"", vr_quant_writable(), args->type);
+    if (args->type && !is_auto(args->type) && !is_written(args->type, &type))
+        return vr_usage_error("convert", "--type takes auto:BITS or one of %s, found \"%s\"", vr_quant_writable(), args->type);
+    if (args->vision_type && !is_written(args->vision_type, &type))
+        return vr_usage_error("convert", "--vision-type takes one of %s, found \"%s\"", vr_quant_writable(), args->vision_type);
+    if (args->samples && !is_auto(args->type)) return vr_usage_error("convert", "--samples needs --type auto:BITS");
+    if (is_auto(args->type)) {
+        if (!parse_bits(args->type, &bits))
+            return vr_usage_error("convert", "--type auto:BITS takes %g to %g bits per weight, found \"%s\"", VR_QUANTISE_MIN,
+                                  VR_QUANTISE_MAX, args->type);
+        if (kind != VR_FILE_GGUF) return vr_usage_error("convert", "--type auto:BITS needs -o NAME.gguf, found \"%s\"", args->out);
+        if (sources->n > 1 || args->vision.n)
+            return vr_usage_error("convert", "--type auto:BITS measures one complete model: merge the sources first, without --type");
+    }
     if (args->split && kind != VR_FILE_GGUF)
         return vr_usage_error("convert", "--split needs -o NAME.gguf, found \"%s\"", args->out);
     for (size_t i = 0; i < sources->n; i++)
@@ -174,7 +225,10 @@ int vr_cmd_convert(int argc, char **argv) {
         VR_GROUP("Result"),
         {"out", 'o', VR_OPT_STRING, &args.out, "OUT", "the file to write: .gguf, .safetensors or .pth", 0, 0},
         {"type", 0, VR_OPT_STRING, &args.type, "TYPE",
-         "of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0 (default: as they came)", 0, 0},
+         "of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0 (default: as they came); auto:BITS, say auto:5: "
+         "measures what rounding each matrix costs and spends BITS per weight where they count, 4.5 to 16", 0, 0},
+        {"vision-type", 0, VR_OPT_STRING, &args.vision_type, "TYPE", "of those of towers, projector and compressor (default: as all others)", 0, 0},
+        {"samples", 0, VR_OPT_STRING, &args.samples, "PATH", "with auto:BITS: a text (.txt), a picture, or a folder of them (default: a few built-in ones)", 0, 0},
         {"split", 0, VR_OPT_FLAG, &args.split, NULL,
          "write NAME-rwkv.gguf for llama.cpp, and NAME-mmproj.gguf for run --mmproj, beside NAME.gguf", 0, 0},
         {"rescale-every", 0, VR_OPT_INT, &args.rescale, "N",
@@ -210,6 +264,7 @@ int vr_cmd_convert(int argc, char **argv) {
         .max_args = INT_MAX,
         .arg_name = "a source file",
         .example = "  vrwkv convert VisualRWKV-v060-1B6-v1.0-20240612.pth -o model.gguf --type q8_0\n"
+                   "  vrwkv convert model-f16.gguf -o small.gguf --type auto:5 --samples my-pictures\n"
                    "  vrwkv convert RWKV-x060-World-1B6.pth --vision clip=clip-l-336.safetensors -o start.gguf",
     };
     int code = vr_options_parse(&usage, argc, argv, &sources);

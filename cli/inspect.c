@@ -1,6 +1,7 @@
 /* inspect: the description, parts, metadata and tensors of one file. A file that is no model is
  * listed all the same, with the keys that a model would need. */
 #include "common.h"
+#include "inspect_plan.h"
 #include "json_out.h"
 #include "verbs.h"
 
@@ -228,6 +229,7 @@ static int print_all(const inspected *in, bool tensors) {
            bits_per_weight(in->tensor_bytes, in->parameters), vr_weights_count(in->weights));
     if (in->is_model) print_parts(in);
     print_meta(in->weights);
+    vr_plan_print(in->weights, tensors);
     if (tensors && vr_weights_count(in->weights)) print_tensors(in->weights);
     return 0;
 }
@@ -313,6 +315,8 @@ static int print_json(const inspected *in, bool tensors) {
     json_object_set_new(all, "weight_bytes", vr_json_size(in->tensor_bytes));
     json_object_set_new(all, "bits_per_weight", vr_json_double(bits_per_weight(in->tensor_bytes, in->parameters)));
     json_object_set_new(all, "metadata", json_meta(in->weights));
+    json_t *plan = vr_plan_of(in->weights);
+    if (plan) json_object_set_new(all, "quantisation", plan);
     if (tensors) json_object_set_new(all, "tensors", json_tensors(in->weights));
     return vr_json_print(all, 1);
 }
@@ -335,7 +339,8 @@ int vr_cmd_inspect(int argc, char **argv) {
         .verb = "inspect",
         .line = "FILE [OPTION]...",
         .about = "Prints what is in a .gguf, .pth or .safetensors file: the model's description and parts, metadata, "
-                 "and every tensor with type, shape, size and bits per weight.",
+                 "and every tensor with type, shape, size and bits per weight. Of a model whose types were measured "
+                 "(convert --type auto:BITS) also what rounding each matrix cost, as KL divergence.",
         .options = options,
         .n_options = VR_COUNT(options),
         .min_args = 1,

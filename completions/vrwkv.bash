@@ -15,6 +15,7 @@ _vrwkv() {
     --scan) mapfile -t COMPREPLY < <(compgen -W "unidirection bidirection multidirection rotation spiral snake zigzag" -- "$cur"); return ;;
     --image-position) mapfile -t COMPREPLY < <(compgen -W "first last middle" -- "$cur"); return ;;
     --version) mapfile -t COMPREPLY < <(compgen -W "v5.1 v6.0 v6.20 hd uhd v7.00 v7.01 v7.02 v7.03 v7.04" -- "$cur"); return ;;
+    --type) [ "$verb" = convert ] && { mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q6_k q5_k q4_k q4_0 auto:4.5 auto:5 auto:6" -- "$cur"); return; } ;;&
     --type | --vision-type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q6_k q5_k q4_k q4_0" -- "$cur"); return ;;
     --train) mapfile -t COMPREPLY < <(compgen -W "proj rwkv emb vit state lora" -- "$cur"); return ;;
     --recompute) [ "$verb" = train ] && { mapfile -t COMPREPLY < <(compgen -W "auto on off" -- "$cur"); return; } ;;
@@ -27,7 +28,7 @@ _vrwkv() {
         --stage | --epochs | --steps | --lr | --lr-final | --warmup | --save-every | --eval-every | --lora-rank | --freeze-layers) return ;;
     esac
     case $verb in
-    convert) options="--out --type --split --rescale-every --vision --seed --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
+    convert) options="--out --type --vision-type --samples --split --rescale-every --vision --seed --vocab --config --version --vit-heads --grid-size --num-token-per-image --image-position --scan --ctx-len --threads --json" ;;
     inspect) options="--brief --config --json --threads" ;;
     run) options="$model $sampling --image --prompt --tokens --raw --pad --no-blank-image --manner --max-tokens --stop --stop-token --json --state-in --state-out --half-state --recompute --ctx-len" ;;
     chat) options="$model $sampling --image --no-blank-image --manner --state-in --max-tokens" ;;

@@ -18,10 +18,11 @@ allow src/ops "ops base"
 allow src/rwkv "rwkv ops base"
 allow src/vision "vision ops base"
 allow src/vl "vl rwkv vision ops file image text base"
+allow src/quantise "quantise vl rwkv vision ops file image text base"
 allow src/train "train vl rwkv vision ops file image text base"
 allow src/eval "eval file image text base" # the model through vrwkv.h alone
 allow src/verify "verify eval train vl rwkv vision ops file image text base"
-allow cli "verify eval train vl rwkv vision ops file image text base cli"
+allow cli "verify eval quantise train vl rwkv vision ops file image text base cli"
 if grep -rnE '#\s*if.*(__AVX|__ARM|__x86|CUDA|MPI)' src cli include | grep -v '^src/ops/\|^src/base/'; then
     echo "an instruction set or device is asked for above ops/"; bad=1
 fi

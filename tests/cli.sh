@@ -149,6 +149,36 @@ done
 says "convert --type q4_k: rows that do not fit" "rows of 128 do not fit q4_k, stored as q4_0"
 code "convert --type that is only read" 2 "$vrwkv" convert "$model" -o "$work/x.gguf" --type q5_1
 says "convert --type that is only read: those that are written" "f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0"
+code "convert --type auto:5" 0 "$vrwkv" convert "$model" -o "$work/auto.gguf" --type auto:5
+has "inspect of measured types" "$("$vrwkv" inspect "$work/auto.gguf")" "measured types (auto:5)"
+has "inspect of measured types: each matrix" "$("$vrwkv" inspect "$work/auto.gguf")" "KL where it alone is"
+"$vrwkv" inspect --brief --json "$work/auto.gguf" >"$work/out"
+has "inspect --json of measured types" "$(cat "$work/out")" '"chosen"'
+json_ok "inspect --json of measured types is JSON" "$work/out"
+code "run of measured types" 0 "$vrwkv" run -m "$work/auto.gguf" --tokens 3,17 -n 2 --greedy
+"$vrwkv" convert "$model" -o "$work/auto-8.gguf" --type auto:5 -t 1 --vision-type q8_0 >/dev/null 2>&1
+has "convert --type auto:5 --vision-type q8_0" "$("$vrwkv" inspect "$work/auto-8.gguf" | grep '^v.blk.0.attn_q.weight')" "q8_0"
+for type in auto:3 auto:x auto: auto:17 auto:5x; do
+    code "convert --type $type" 2 "$vrwkv" convert "$model" -o "$work/x.gguf" --type $type
+    says "convert --type $type: what it takes" "takes 4.5 to 16 bits per weight"
+done
+code "convert --type auto:5 to a checkpoint" 2 "$vrwkv" convert "$model" -o "$work/x.pth" --type auto:5
+code "convert --samples without auto" 2 "$vrwkv" convert "$model" -o "$work/x.gguf" --type q8_0 --samples $picture
+code "convert --type auto:5, samples that are not there" 1 "$vrwkv" convert "$model" -o "$work/x.gguf" --type auto:5 --samples "$work/none"
+says "convert --type auto:5, samples that are not there: named" "none"
+code "convert --type auto:5 of a quantised model" 1 "$vrwkv" convert "$work/q8_0.gguf" -o "$work/x.gguf" --type auto:5
+says "convert --type auto:5 of a quantised model: said" "is q8_0 already"
+[ ! -e "$work/x.gguf" ] && ok "a failed measurement leaves nothing" || bad "a failed measurement leaves nothing"
+printf 'The cat sat.' >"$work/sample.txt"
+code "convert --samples, a text without a vocabulary" 1 "$vrwkv" convert "$model" -o "$work/x.gguf" --type auto:5 -t 1 --samples "$work/sample.txt"
+says "convert --samples, a text without a vocabulary: said" "has no vocabulary"
+printf '10 "\\n" 1\n' >"$work/letters.txt"
+for i in $(seq 32 126); do printf "%s '\\\\x%02x' 1\n" "$i" "$i"; done >>"$work/letters.txt"
+"$vrwkv" convert "$model" -o "$work/letters.gguf" --vocab "$work/letters.txt" >/dev/null 2>"$work/err"
+code "convert --samples, a text" 0 "$vrwkv" convert "$work/letters.gguf" -o "$work/text.gguf" --type auto:5 -t 1 --samples "$work/sample.txt"
+has "convert --samples, a text: 11 positions, towers as q8_0" "$("$vrwkv" inspect "$work/text.gguf" | grep -E '  samples|^mm.0' | paste -sd' ')" "given: 1 texts, 0 pictures, 11 positions"
+code "convert --type auto:5, built-in texts" 0 "$vrwkv" convert "$work/letters.gguf" -o "$work/text.gguf" --type auto:5
+has "convert --type auto:5, built-in texts and picture" "$("$vrwkv" inspect "$work/text.gguf" | grep '  samples')" "3 texts, 1 pictures"
 code "convert --split" 0 "$vrwkv" convert $case_dir/model.pth -o "$work/split.gguf" --config $case_dir/case.json --split
 check "convert --split: three files" "$(cd "$work" && echo split*.gguf)" "split-mmproj.gguf split-rwkv.gguf split.gguf"
 code "convert --split to a checkpoint" 2 "$vrwkv" convert "$model" -o "$work/x.pth" --split

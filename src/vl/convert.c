@@ -8,6 +8,7 @@
 #include "ops/quant.h"
 #include "vl/fresh.h"
 #include "vl/load.h"
+#include "vl/recode.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,8 +17,6 @@
 #include <sys/stat.h>
 
 #define MAX_SOURCES 16
-#define BLOCK_ELEMENTS ((int64_t)1 << 20) /* converted at once: 4 MB of f32 */
-#define CHUNK_ELEMENTS ((int64_t)1 << 14) /* of these, by one thread at a time */
 #define FORMAT_VERSION 1
 
 /* A file that is written. */
@@ -57,9 +56,21 @@ static void note(const job *j, const char *format, ...) {
     j->options->log(j->options->user, text);
 }
 
+static bool is_language(const vr_part *part) { return strcmp(part->name, "rwkv") == 0; }
+
+/* What a matrix is to be stored as, where its rows fit: by the table of types, then by its part. */
+static vr_dtype wanted_type(const job *j, const vr_part *part, const vr_row *row, int layer, vr_dtype came) {
+    const vr_convert_options *options = j->options;
+    char name[VR_NAME_SIZE];
+    for (size_t i = 0; options->types && row->kind == VR_MAT && i < options->types->n; i++)
+        if (strcmp(options->types->items[i].name, vr_part_gguf_name(part, row, layer, name)) == 0) return options->types->items[i].type;
+    if (options->vision_type && !is_language(part)) return *options->vision_type;
+    return options->keep_type ? came : options->type;
+}
+
 /* The stored type of a row's tensor. */
-static vr_dtype target_type(const job *j, const vr_row *row, const vr_source *source) {
-    vr_dtype came = source->found.entry->dtype, type = j->options->keep_type ? came : j->options->type;
+static vr_dtype target_type(const job *j, const vr_part *part, const vr_row *row, int layer, const vr_source *source) {
+    vr_dtype came = source->found.entry->dtype, type = wanted_type(j, part, row, layer, came);
     bool gguf = j->target->kind == VR_FILE_GGUF, as_it_lies = gguf && source->found.place.model_order;
     int64_t last = source->shape[source->ndim - 1];
     if (came == VR_F64) came = VR_F32;
@@ -117,8 +128,7 @@ static vr_status walk_row(job *j, const vr_part *part, const vr_row *row, int la
 
 static vr_status walk(job *j, row_fn fn) {
     for (int p = 0; p < j->n_parts; p++) {
-        bool language = strcmp(j->parts[p].name, "rwkv") == 0;
-        if (!(language ? j->target->language : j->target->vision)) continue;
+        if (!(is_language(&j->parts[p]) ? j->target->language : j->target->vision)) continue;
         for (int layer = 0; layer < j->parts[p].repeat; layer++)
             for (int r = 0; r < j->parts[p].n_rows; r++) VR_TRY(walk_row(j, &j->parts[p], &j->parts[p].rows[r], layer, fn));
     }
@@ -130,7 +140,7 @@ static vr_status declare(job *j, const vr_part *part, const vr_row *row, int lay
     vr_place place;
     int64_t shape[VR_MAX_DIMS];
     int ndim = target_place(j, part, row, layer, name, &place, shape);
-    vr_dtype type = target_type(j, row, source);
+    vr_dtype type = target_type(j, part, row, layer, source);
     j->total += source->found.entry->bytes;
     /* A fused tensor is declared with its first slice; the others must follow, in order. */
     if (place.slice != j->next_slice && (place.change == VR_SLICE || j->next_slice))
@@ -138,54 +148,28 @@ static vr_status declare(job *j, const vr_part *part, const vr_row *row, int lay
     if (place.change == VR_SLICE) j->next_slice = (place.slice + 1) % place.slices;
     if (place.slice > 0) return VRWKV_OK;
     bool first_file = j->target->language && j->target->vision;
-    if (first_file && row->kind == VR_MAT && !j->options->keep_type && type != j->options->type && layer == 0)
-        note(j, "%s: rows of %lld do not fit %s, stored as %s", name, (long long)shape[ndim - 1],
-             vr_dtype_of(j->options->type)->name, vr_dtype_of(type)->name);
+    vr_dtype wanted = wanted_type(j, part, row, layer, type);
+    if (first_file && row->kind == VR_MAT && type != wanted && layer == 0)
+        note(j, "%s: rows of %lld do not fit %s, stored as %s", name, (long long)shape[ndim - 1], vr_dtype_of(wanted)->name,
+             vr_dtype_of(type)->name);
     return vr_save_declare(j->save, name, type, ndim, shape, j->err);
-}
-
-/* Whole rows of one type to another; scratch and out have room for all elements. */
-typedef struct recode {
-    const char *in;
-    char *out;
-    float *scratch;
-    vr_dtype from, to;
-    int64_t count, chunk; /* elements */
-} recode;
-
-static size_t stored_bytes(vr_dtype type, int64_t count) {
-    const vr_dtype_info *info = vr_dtype_of(type);
-    return (size_t)(count / info->block) * (size_t)info->bytes;
-}
-
-static void recode_chunk(void *work, int64_t chunk, int thread) {
-    const recode *r = work;
-    int64_t first = chunk * r->chunk, n = r->count - first < r->chunk ? r->count - first : r->chunk;
-    (void)thread;
-    vr_quant_of(r->from)->decode(r->scratch + first, r->in + stored_bytes(r->from, first), n);
-    vr_quant_of(r->to)->encode(r->out + stored_bytes(r->to, first), r->scratch + first, n);
 }
 
 static vr_status put_numbers(job *j, const vr_numbers *numbers, vr_dtype to, const int64_t *shape, int ndim) {
     int64_t count, last = shape[ndim - 1], offset = 0;
     vr_shape_count(ndim, shape, &count);
-    if (numbers->type == to) return vr_save_put(j->save, numbers->data, stored_bytes(to, count), j->err);
-    int64_t step = last >= BLOCK_ELEMENTS ? last : BLOCK_ELEMENTS / last * last;
+    if (numbers->type == to) return vr_save_put(j->save, numbers->data, vr_stored_bytes(to, count), j->err);
+    int64_t step = last >= VR_RECODE_ELEMENTS ? last : VR_RECODE_ELEMENTS / last * last;
     if (step > count) step = count;
-    recode r = {.scratch = vr_alloc((size_t)step, sizeof(float)),
-                .out = vr_alloc((size_t)step, sizeof(float)),
-                .from = numbers->type,
-                .to = to,
-                .chunk = last >= CHUNK_ELEMENTS ? last : CHUNK_ELEMENTS / last * last};
-    vr_status status = r.scratch && r.out ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
+    void *out = vr_alloc((size_t)step, sizeof(float));
+    vr_status status = out ? VRWKV_OK : vr_fail(j->err, VRWKV_ERR_MEMORY, "out of memory");
     for (; status == VRWKV_OK && offset < count; offset += step) {
-        r.count = count - offset < step ? count - offset : step;
-        r.in = (const char *)numbers->data + stored_bytes(r.from, offset);
-        vr_pool_run(j->pool, recode_chunk, &r, (r.count + r.chunk - 1) / r.chunk);
-        status = vr_save_put(j->save, r.out, stored_bytes(to, r.count), j->err);
+        int64_t n = count - offset < step ? count - offset : step;
+        const char *in = (const char *)numbers->data + vr_stored_bytes(numbers->type, offset);
+        status = vr_recode(j->pool, to, out, numbers->type, in, n, last, j->err);
+        if (status == VRWKV_OK) status = vr_save_put(j->save, out, vr_stored_bytes(to, n), j->err);
     }
-    free(r.scratch);
-    free(r.out);
+    free(out);
     return status;
 }
 
@@ -200,7 +184,7 @@ static vr_status put(job *j, const vr_part *part, const vr_row *row, int layer, 
     vr_numbers numbers;
     int64_t shape[VR_MAX_DIMS];
     target_place(j, part, row, layer, name, &place, shape);
-    vr_dtype type = target_type(j, row, source);
+    vr_dtype type = target_type(j, part, row, layer, source);
     const vr_want want = {.model_order = place.model_order, .halvings = place.halvings};
     VR_TRY(vr_source_read(source, row, &want, &numbers, j->err));
     memcpy(shape, source->shape, sizeof shape);
@@ -283,6 +267,8 @@ static vr_status put_metadata(job *j) {
         VR_TRY(vr_save_meta_int(j->save, "vrwkv.format", FORMAT_VERSION, j->err));
     }
     VR_TRY(put_description(j));
+    if (t->kind == VR_FILE_GGUF && t->language && j->options->types)
+        VR_TRY(vr_save_meta_string(j->save, VR_QUANTISATION_KEY, j->options->types->report, j->err));
     return t->kind == VR_FILE_GGUF && t->language && j->vocab ? put_vocab(j) : VRWKV_OK;
 }
 
@@ -346,6 +332,17 @@ static vr_status open_files(job *j) {
     return VRWKV_OK;
 }
 
+static vr_status check_written(const job *j, vr_dtype type) {
+    if (vr_quant_of(type) && vr_quant_of(type)->encode) return VRWKV_OK;
+    return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(type)->name,
+                   vr_quant_writable());
+}
+
+static vr_status check_plain(const job *j, vr_dtype type) {
+    if (!vr_is_quantised(type)) return VRWKV_OK;
+    return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files", vr_dtype_of(type)->name);
+}
+
 static vr_status run_job(job *j) {
     const vr_convert_options *options = j->options;
     target targets[3];
@@ -354,14 +351,15 @@ static vr_status run_job(job *j) {
         return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d sources, expected 1 to %d", options->n_sources, MAX_SOURCES);
     if (options->n_towers < 0 || options->n_towers > VR_MAX_TOWERS)
         return vr_fail(j->err, VRWKV_ERR_ARGUMENT, "%d towers, expected at most %d", options->n_towers, VR_MAX_TOWERS);
-    if (!options->keep_type && (!vr_quant_of(options->type) || !vr_quant_of(options->type)->encode))
-        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s cannot be written, only %s", vr_dtype_of(options->type)->name,
-                       vr_quant_writable());
+    if (!options->keep_type) VR_TRY(check_written(j, options->type));
+    if (options->vision_type) VR_TRY(check_written(j, *options->vision_type));
     VR_TRY(open_files(j));
     VR_TRY(list_targets(j, targets, &n));
-    if (!options->keep_type && vr_is_quantised(options->type) && targets[0].kind != VR_FILE_GGUF)
-        return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "type %s exists only in .gguf files",
-                       vr_dtype_of(options->type)->name);
+    if (targets[0].kind != VR_FILE_GGUF) {
+        if (options->types) return vr_fail(j->err, VRWKV_ERR_UNSUPPORTED, "measured types exist only in .gguf files");
+        if (!options->keep_type) VR_TRY(check_plain(j, options->type));
+        if (options->vision_type) VR_TRY(check_plain(j, *options->vision_type));
+    }
     for (int t = 0; t < n; t++) VR_TRY(check_target(j, &targets[t]));
     j->n_parts = vr_config_parts(&j->config, j->parts);
     if (targets[0].kind == VR_FILE_GGUF) VR_TRY(choose_vocab(j));

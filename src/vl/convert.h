@@ -5,6 +5,16 @@
 
 typedef struct vr_tower_file { const char *type, *path; } vr_tower_file;
 
+/* Types of single matrices, by their names in our GGUF, and how they came to be: a JSON text that a .gguf keeps as
+ * metadata (docs/FORMATS.md). */
+#define VR_QUANTISATION_KEY "vrwkv.quantisation"
+typedef struct vr_tensor_type { char name[VR_NAME_SIZE]; vr_dtype type; } vr_tensor_type;
+typedef struct vr_type_table {
+    vr_tensor_type *items;
+    size_t n;
+    char *report;
+} vr_type_table;
+
 typedef struct vr_convert_options {
     const char *const *sources; /* files; merged, the first that has a tensor wins */
     int n_sources;
@@ -13,6 +23,8 @@ typedef struct vr_convert_options {
     uint64_t seed;
     const char *out;            /* ending decides: .gguf, .safetensors, .pth */
     vr_dtype type;              /* of matrices */
+    const vr_dtype *vision_type; /* of the matrices of towers, projector and compressor; NULL: as all others */
+    const vr_type_table *types; /* wins over both, for the matrices in it; NULL: none */
     bool keep_type;             /* true: matrices stay as they came, `type` is ignored */
     bool split;                 /* of NAME.gguf also NAME-rwkv.gguf, the language model as llama.cpp keeps it, and
                                    NAME-mmproj.gguf, the rest */

@@ -45,4 +45,8 @@ vr_status vr_train_settings_put(vr_train_settings *settings, const char *name, c
 /* Settings as a JSON object, heap, and back. */
 char *vr_train_settings_json(const vr_train_settings *settings);
 vr_status vr_train_settings_parse(vr_train_settings *settings, const char *json, size_t n, vr_error *err);
+/* run.json of the training's folder: of settings->out; of a folder, which is settings->out afterwards, wherever
+ * it was when they were written. */
+vr_status vr_train_settings_write(const vr_train_settings *settings, vr_error *err);
+vr_status vr_train_settings_read(vr_train_settings *settings, const char *folder, vr_error *err);
 #endif

@@ -4,7 +4,7 @@ GENERATOR := $(shell command -v ninja >/dev/null 2>&1 && echo -G Ninja)
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all deps demo test soak bench bench-peers install asan debug fuzz help
+.PHONY: all deps demo test soak bench bench-peers install asan debug fuzz mpi help
 all: ## build build/vrwkv and the library (needs the packages of `make deps`)
 	@cmake -S . -B $(BUILD) $(GENERATOR) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >$(BUILD).log || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
@@ -33,7 +33,7 @@ bench-peers: deps all ## beside other programs (installs them in build/, isolate
 install: all ## install below PREFIX (default /usr/local)
 	@cmake --install $(BUILD)
 
-asan debug fuzz: ## other builds, in build/asan, build/debug, build/fuzz
+asan debug fuzz mpi: ## other builds, in build/asan, build/debug, build/fuzz, build/mpi (training by several processes)
 	@cmake --preset $@ $(GENERATOR) >/dev/null && cmake --build --preset $@ -j $(JOBS)
 
 help: ## this list

@@ -4,6 +4,7 @@
 
 #include "train/log.h"
 #include "train/run.h"
+#include "train/team.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,19 +97,31 @@ static int step_shown(void *user, const char *what, uint64_t done, uint64_t tota
     return vr_progress_show(&s->progress, what, done, total);
 }
 
-static int train(const vr_train_settings *settings, bool resume) {
+/* The first of several processes speaks for all; the error is the same in all. */
+static int train_in(const vr_team *team, const vr_train_settings *settings, bool resume) {
     vr_error err = {0};
     screen s = {.wide = isatty(STDERR_FILENO) != 0};
-    const vr_train_hooks hooks = {
+    const vr_train_hooks speaking = {
         .report = show, .log = say, .progress = step_shown, .cancel = vr_interrupt_flag(), .user = &s};
-    vr_interrupt_install(false);
-    vr_status status = vr_train_run(settings, resume, &hooks, &err);
+    const vr_train_hooks silent = {.cancel = vr_interrupt_flag()};
+    bool speaks = team->rank == 0;
+    vr_status status = vr_train_run(settings, resume, team, speaks ? &speaking : &silent, &err);
+    if (!speaks) return status == VRWKV_OK ? 0 : vr_interrupted() ? vr_interrupt_code() : 1;
     vr_progress_end();
-    if (status == VRWKV_ERR_CANCELLED) vr_note("%s", err.message);
+    if (status == VRWKV_ERR_CANCELLED && vr_interrupted()) vr_note("%s", err.message);
     if (status != VRWKV_OK) return vr_report("train", &err);
     vr_error plot = {0};
     if (vr_train_log_plot(settings->out, &plot) != VRWKV_OK) vr_note("no curves: %s", plot.message);
     return 0;
+}
+
+static int train(const vr_train_settings *settings, bool resume) {
+    vr_team team;
+    vr_error err = {0};
+    vr_interrupt_install(false);
+    int code = vr_team_open(&team, &err) == VRWKV_OK ? train_in(&team, settings, resume) : vr_report("train", &err);
+    vr_team_close(&team);
+    return code;
 }
 
 int vr_cmd_train(int argc, char **argv) {

@@ -35,7 +35,7 @@ _vrwkv() {
     batch) options="$model --question --questions --schema --out --recursive --max-tokens --keep-going --manner --pad --batch --no-reuse --json" ;;
     train) options="--model --mmproj --config --data --images --out --stage --train --lora-rank --freeze-layers --epochs --steps \
         --batch --accumulate --epoch-steps --epoch-begin --lr --lr-final --warmup --weight-decay --weight-decay-final \
-        --beta1 --beta2 --adam-eps --grad-clip --l2wrap --ctx-len --scan --image-position --grid-size --vocab --seed --init-ln0 --group \
+        --beta1 --beta2 --adam-eps --grad-clip --l2wrap --ctx-len --scan --image-position --grid-size --vocab --vocab-data --seed --init-ln0 --group \
         --manner --save-every --output --keep --eval-data --eval-every --save-every --eval-samples --eval-answers \
         --patience --recompute --feature-cache --max-memory --threads --freeze-rwkv --epoch-count --micro-bsz \
         --lr-init --warmup-steps --resume --plot" ;;

@@ -7,7 +7,7 @@ needed="gcc g++ make cmake ninja-build pkg-config git
  libjpeg-dev libpng-dev libwebp-dev libgif-dev zlib1g-dev libjansson-dev libcmocka-dev libcairo2-dev"
 # witnesses and other builds; where one is missing its tests are skipped with a notice
 wanted="libchafa-dev libglib2.0-dev clang llvm libclang-rt-14-dev valgrind gcc-aarch64-linux-gnu libc6-dev-arm64-cross
- qemu-user-static python3 python3-torch python3-numpy"
+ qemu-user-static libopenmpi-dev openmpi-bin python3 python3-torch python3-numpy"
 
 has() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
 

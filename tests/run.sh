@@ -25,7 +25,7 @@ step build make
 [ "$failed" -eq 0 ] || { echo "$passed passed, $failed failed, $skipped skipped"; exit 1; }
 step unit ctest --test-dir build --output-on-failure -j "$jobs"
 step arrows sh tests/arrows.sh
-for script in verify train accuracy cli versions eval scenes demo install ref neon; do
+for script in verify train mpi accuracy cli versions eval scenes demo install ref neon; do
     [ -f "tests/$script.sh" ] && step "$script" bash "tests/$script.sh" build
 done
 for set in generic avx2 avx512; do

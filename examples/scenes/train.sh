@@ -32,10 +32,9 @@ draw all test 1 3000
 
 # What is drawn is told in whole sentences first, each of one object, then of some: each word of them needs the
 # picture, so the tower learns from every one. Of questions alone the language is learned long before the picture
-# is looked at. The evaluation's file makes the vocabulary that of all questions.
-round one 1400 -m "$here/model.json" --init-ln0 0.3 --vocab auto --seed 1 --batch 16 --lr 1e-3 --lr-final 1e-3 \
-    --data "$work/one/train.json" --images "$work/one" \
-    --eval-data "$work/all/train.json" --eval-samples 32 --eval-answers 0 --eval-every 2000
+# is looked at.
+round one 1400 -m "$here/model.json" --init-ln0 0.3 --vocab auto --vocab-data "$work/all/train.json" --seed 1 \
+    --batch 16 --lr 1e-3 --lr-final 1e-3 --data "$work/one/train.json" --images "$work/one"
 round some 1800 -m "$last" --seed 2 --batch 20 --lr 1e-3 --lr-final 1e-3 \
     --data "$work/some/train.json" --images "$work/some"
 round all 4800 -m "$last" --seed 3 --batch 32 --lr 1e-3 --lr-final 3e-5 \

@@ -117,8 +117,9 @@ static vr_status fill_in_place(maker *m, int64_t s) {
 
 /* ---- the batch ---- */
 
-static vr_status measure(maker *m, int64_t *longest) {
-    int64_t image_rows = vr_config_image_rows(&m->model->config), start = 0;
+/* Counts pictures' rows; the most rows of text before a picture. *longest: of ids. */
+static int64_t measure(maker *m, int64_t *longest) {
+    int64_t start = 0;
     for (int64_t s = 0; s < m->out->n; s++) {
         const vr_sample *sample = &m->samples[s];
         int64_t place = place_of(sample);
@@ -127,8 +128,43 @@ static vr_status measure(maker *m, int64_t *longest) {
         for (int i = 0; i < sample->n_pictures; i++) m->out->n_image_rows += sample->picture_rows[i];
         if ((int64_t)sample->n > *longest) *longest = (int64_t)sample->n;
     }
-    m->out->image_start = start;
-    *longest += start + image_rows;
+    return start;
+}
+
+/* Rows that have a target: those with a labelled row behind. */
+static int64_t count_targets(const rows *r) {
+    int64_t n = 0;
+    for (int64_t i = r->first + 1; i < r->n; i++) n += r->labels[i] >= 0;
+    return n;
+}
+
+static vr_status fill_sample(maker *m, int64_t s, int64_t longest, bool in_place) {
+    rows *r = &m->rows[s];
+    r->source = vr_alloc((size_t)longest + 1, sizeof *r->source);
+    r->labels = vr_alloc((size_t)longest + 1, sizeof *r->labels);
+    if (!r->source || !r->labels)
+        return vr_fail(m->err, VRWKV_ERR_MEMORY, "out of memory for %lld rows", (long long)longest);
+    if (in_place) return fill_in_place(m, s);
+    VR_TRY(fill_at_common_place(m, s, m->out->image_start, vr_config_image_rows(&m->model->config)));
+    cut(r, m->options->ctx_len);
+    return VRWKV_OK;
+}
+
+/* What the whole batch has of it: the most rows, all samples and targets. */
+static vr_status compare_samples(maker *m, vr_status status) {
+    vr_batch *b = m->out;
+    int64_t targets = 0;
+    for (int64_t s = 0; s < b->n && status == VRWKV_OK; s++) {
+        const rows *r = &m->rows[s];
+        if (r->n - r->first > b->T) b->T = r->n - r->first;
+        targets += count_targets(r);
+    }
+    double sums[2] = {(double)b->n, (double)targets};
+    VR_TRY(vr_team_agree(m->options->team, status, m->err));
+    VR_TRY(vr_team_largest(m->options->team, &b->T, 1, m->err));
+    VR_TRY(vr_team_sum(m->options->team, sums, 2, m->err));
+    b->n_all = (int64_t)sums[0];
+    b->n_targets = (int64_t)sums[1];
     return VRWKV_OK;
 }
 
@@ -136,21 +172,12 @@ static vr_status fill(maker *m) {
     const vr_config *config = &m->model->config;
     int64_t image_rows = vr_config_image_rows(config), longest = 0;
     bool in_place = config->rules->row_id != 0 || config->n_towers == 0;
-    VR_TRY(measure(m, &longest));
-    for (int64_t s = 0; s < m->out->n; s++) {
-        rows *r = &m->rows[s];
-        r->source = vr_alloc((size_t)longest + 1, sizeof *r->source);
-        r->labels = vr_alloc((size_t)longest + 1, sizeof *r->labels);
-        if (!r->source || !r->labels)
-            return vr_fail(m->err, VRWKV_ERR_MEMORY, "out of memory for %lld rows", (long long)longest);
-        if (in_place) {
-            VR_TRY(fill_in_place(m, s));
-        } else {
-            VR_TRY(fill_at_common_place(m, s, m->out->image_start, image_rows));
-            cut(r, m->options->ctx_len);
-        }
-        if (r->n - r->first > m->out->T) m->out->T = r->n - r->first;
-    }
+    vr_status status = VRWKV_OK;
+    m->out->image_start = measure(m, &longest);
+    VR_TRY(vr_team_largest(m->options->team, &m->out->image_start, 1, m->err));
+    longest += m->out->image_start + image_rows;
+    for (int64_t s = 0; s < m->out->n && status == VRWKV_OK; s++) status = fill_sample(m, s, longest, in_place);
+    VR_TRY(compare_samples(m, status));
     if (in_place) {
         m->out->padding = m->options->original ? vr_left_padding(m->model, m->out->T) : 0;
         m->out->image_start = 0;
@@ -163,18 +190,16 @@ static vr_status fill(maker *m) {
     return VRWKV_OK;
 }
 
-/* The targets of one sample of T rows, and their weights in the loss once all are counted. */
+/* Of each sample's T rows, and their weights in the loss. */
 static void set_targets(vr_batch *b, bool batch_loss) {
-    for (int64_t s = 0; s < b->n; s++)
-        for (int64_t t = 0; t < b->T; t++) {
-            b->targets[s * b->T + t] = t + 1 < b->T ? b->labels[s * b->T + t + 1] : IGNORE;
-            b->n_targets += b->targets[s * b->T + t] >= 0;
-        }
     for (int64_t s = 0; s < b->n; s++) {
         int64_t count = 0;
-        for (int64_t t = 0; t < b->T; t++) count += b->targets[s * b->T + t] >= 0;
+        for (int64_t t = 0; t < b->T; t++) {
+            b->targets[s * b->T + t] = t + 1 < b->T ? b->labels[s * b->T + t + 1] : IGNORE;
+            count += b->targets[s * b->T + t] >= 0;
+        }
         double weight = batch_loss ? 1.0 / (double)(b->n_targets ? b->n_targets : 1)
-                                   : 1.0 / ((double)b->n * (double)(count ? count : 1));
+                                   : 1.0 / ((double)b->n_all * (double)(count ? count : 1));
         for (int64_t t = 0; t < b->T; t++) b->weights[s * b->T + t] = b->targets[s * b->T + t] >= 0 ? (float)weight : 0.0f;
     }
 }
@@ -216,8 +241,10 @@ vr_status vr_batch_make(vr_batch *out, const vrwkv_model *model, const vr_sample
     m.rows = vr_alloc((size_t)n, sizeof *m.rows);
     m.first_row = vr_alloc((size_t)n, sizeof *m.first_row);
     vr_status status = m.rows && m.first_row
-                           ? fill(&m)
+                           ? VRWKV_OK
                            : vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for %lld samples", (long long)n);
+    status = vr_team_agree(options->team, status, err);
+    if (status == VRWKV_OK) status = fill(&m);
     if (status == VRWKV_OK)
         status = out->T ? join(&m) : vr_fail(err, VRWKV_ERR_ARGUMENT, "a batch of samples without a single token");
     for (int64_t s = 0; m.rows && s < n; s++) {

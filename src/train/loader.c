@@ -18,7 +18,7 @@ struct vr_loader {
     const vrwkv_model *model;
     vr_sampler *sampler;
     const vr_example_options *options;
-    int64_t first, batch, n_batches;
+    vr_loader_steps steps;
     slot slots[SLOTS];
     int64_t loaded, taken; /* batches; taken - 1 is in use */
     bool quit, running;
@@ -28,16 +28,16 @@ struct vr_loader {
 };
 
 static void empty(vr_loader *l, slot *s) {
-    for (int64_t i = 0; i < l->batch; i++) vr_example_free(&s->examples[i]);
+    for (int64_t i = 0; i < l->steps.n; i++) vr_example_free(&s->examples[i]);
 }
 
 static void load_batch(vr_loader *l, int64_t number, slot *s) {
     empty(l, s);
     s->err = (vr_error){0};
     s->status = VRWKV_OK;
-    for (int64_t i = 0; i < l->batch && s->status == VRWKV_OK; i++) {
+    for (int64_t i = 0; i < l->steps.n && s->status == VRWKV_OK; i++) {
         int64_t index;
-        s->status = vr_sampler_at(l->sampler, l->first + number * l->batch + i, &index, &s->err);
+        s->status = vr_sampler_at(l->sampler, l->steps.first + number * l->steps.stride + i, &index, &s->err);
         if (s->status == VRWKV_OK)
             s->status = vr_example_load(&s->examples[i], l->dataset, index, l->model, l->options, &s->err);
     }
@@ -45,7 +45,7 @@ static void load_batch(vr_loader *l, int64_t number, slot *s) {
 
 static void *work(void *argument) {
     vr_loader *l = argument;
-    for (int64_t number = 0; number < l->n_batches; number++) {
+    for (int64_t number = 0; number < l->steps.n_batches; number++) {
         pthread_mutex_lock(&l->mutex);
         while (!l->quit && number - (l->taken - 1) >= SLOTS) pthread_cond_wait(&l->changed, &l->mutex);
         bool quit = l->quit;
@@ -61,21 +61,19 @@ static void *work(void *argument) {
 }
 
 vr_status vr_loader_open(vr_loader **out, const vr_dataset *dataset, const vrwkv_model *model, vr_sampler *sampler,
-                         const vr_example_options *options, int64_t first, int64_t batch, int64_t n_batches, vr_error *err) {
+                         const vr_example_options *options, vr_loader_steps steps, vr_error *err) {
     vr_loader *l = vr_alloc(1, sizeof *l);
     sigset_t all, before;
     *out = NULL;
     if (!l) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
-    *l = (vr_loader){.dataset = dataset, .model = model, .sampler = sampler, .options = options, .first = first,
-                     .batch = batch,
-                     .n_batches = n_batches};
+    *l = (vr_loader){.dataset = dataset, .model = model, .sampler = sampler, .options = options, .steps = steps};
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->changed, NULL);
     vr_status status = VRWKV_OK;
     for (int i = 0; i < SLOTS && status == VRWKV_OK; i++) {
-        l->slots[i].examples = vr_alloc((size_t)batch, sizeof *l->slots[i].examples);
+        l->slots[i].examples = vr_alloc((size_t)steps.n, sizeof *l->slots[i].examples);
         if (!l->slots[i].examples)
-            status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a batch of %lld", (long long)batch);
+            status = vr_fail(err, VRWKV_ERR_MEMORY, "out of memory for a batch of %lld", (long long)steps.n);
     }
     sigfillset(&all); /* signals are the program's business */
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -111,10 +109,10 @@ vr_status vr_loader_next(vr_loader *l, vr_example **examples, vr_error *err) {
     pthread_mutex_lock(&l->mutex);
     l->taken++;
     pthread_cond_broadcast(&l->changed);
-    while (l->loaded < l->taken && l->taken <= l->n_batches) pthread_cond_wait(&l->changed, &l->mutex);
+    while (l->loaded < l->taken && l->taken <= l->steps.n_batches) pthread_cond_wait(&l->changed, &l->mutex);
     pthread_mutex_unlock(&l->mutex);
-    if (l->taken > l->n_batches)
-        return vr_fail(err, VRWKV_ERR_ARGUMENT, "there are no batches after number %lld", (long long)l->n_batches);
+    if (l->taken > l->steps.n_batches)
+        return vr_fail(err, VRWKV_ERR_ARGUMENT, "there are no batches after number %lld", (long long)l->steps.n_batches);
     const slot *s = &l->slots[(l->taken - 1) % SLOTS];
     if (s->status != VRWKV_OK) return vr_fail(err, s->status, "%s", s->err.message);
     *examples = s->examples;

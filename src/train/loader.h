@@ -7,10 +7,12 @@
 
 typedef struct vr_loader vr_loader;
 
-/* Batches of `batch` samples, beginning with the sampler's step `first`; at most n_batches are loaded. All
- * arguments must live as long as the loader. */
+/* Which of the sampler's steps a batch is made of: first, first + 1, .. (n of them), the next one's `stride` later. */
+typedef struct vr_loader_steps { int64_t first, n, stride, n_batches; } vr_loader_steps;
+
+/* At most n_batches are loaded. All that is pointed to must live as long as the loader. */
 vr_status vr_loader_open(vr_loader **out, const vr_dataset *dataset, const vrwkv_model *model, vr_sampler *sampler,
-                         const vr_example_options *options, int64_t first, int64_t batch, int64_t n_batches, vr_error *err);
+                         const vr_example_options *options, vr_loader_steps steps, vr_error *err);
 void vr_loader_close(vr_loader *loader); /* NULL is fine */
 /* The next batch's examples, the loader's until the next call. */
 vr_status vr_loader_next(vr_loader *loader, vr_example **examples, vr_error *err);

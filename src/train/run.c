@@ -1,6 +1,5 @@
 #include "train/run.h"
 #include "base/clock.h"
-#include "base/io.h"
 #include "base/memory.h"
 #include "train/reply.h"
 #include "train/checkpoint.h"
@@ -28,6 +27,8 @@
 typedef struct run {
     vr_train_settings set; /* with defaults filled in */
     const vr_train_hooks *hooks;
+    const vr_team *team;
+    int64_t share; /* of a batch's samples, this process's */
     vr_dataset *data, *eval_data;
     vrwkv_model *model;
     vr_trainer trainer;
@@ -179,13 +180,26 @@ static vr_status open_fresh(run *r, const vrwkv_model_options *options, const vr
     return status;
 }
 
+static vr_status collect_vocab(run *r, const vr_vocab *from, int stop, int pad, vr_small_vocab *small) {
+    vr_dataset *sets[3] = {r->data}, *more = NULL;
+    int n = 1;
+    if (r->set.vocab_data)
+        VR_TRY(vr_dataset_open(&more, r->set.vocab_data, r->hooks->progress, r->hooks->user, r->err));
+    if (r->eval_data) sets[n++] = r->eval_data;
+    if (more) sets[n++] = more;
+    vr_status status = vr_small_vocab_make(small, from, sets, n, stop, pad, r->err);
+    vr_dataset_close(more);
+    return status;
+}
+
 static vr_status open_model(run *r, const vr_settings *settings) {
     vrwkv_model_options options = {.threads = (int)r->set.threads, .mmproj = r->set.mmproj, .exact = 1, .log = r->hooks->log,
                                    .progress = r->hooks->progress, .user = r->hooks->user};
     vr_small_vocab small = {0};
     const vr_vocab *world;
-    vr_dataset *sets[2] = {r->data, r->eval_data};
     bool fresh = is_fresh(r->set.model), small_vocab = r->set.vocab && strcmp(r->set.vocab, "auto") == 0;
+    if (r->set.vocab_data && !small_vocab)
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "--vocab-data is for --vocab auto, which is not asked for");
     VR_TRY(vr_vocab_world(&world, r->err));
     if (!fresh) VR_TRY(vr_model_open(r->set.model, &options, settings, &r->model, r->err));
     vr_status status = VRWKV_OK;
@@ -193,7 +207,7 @@ static vr_status open_model(run *r, const vr_settings *settings) {
         const vr_vocab *from = fresh ? world : vr_model_vocab(r->model);
         int stop = fresh ? 261 : r->model->config.stop_token, pad = fresh ? 261 : r->model->config.pad_token;
         if (!from) return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "'%s' has no vocabulary to take tokens from", r->set.model);
-        status = vr_small_vocab_make(&small, from, sets, r->eval_data ? 2 : 1, stop, pad, r->err);
+        status = collect_vocab(r, from, stop, pad, &small);
     }
     if (status == VRWKV_OK && fresh) status = open_fresh(r, &options, settings, &small);
     if (status == VRWKV_OK && small_vocab) {
@@ -225,6 +239,22 @@ static vr_status group_by_length(run *r) {
     return vr_sampler_group(&r->sampler, buckets, r->set.batch, r->set.group, r->err);
 }
 
+/* What computes across the samples of a batch is not shared out. */
+static vr_status check_team(const run *r) {
+    int size = r->team ? r->team->size : 1;
+    if (size == 1) return VRWKV_OK;
+    if (size > r->set.batch)
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "a batch of %lld samples for %d processes: each takes one at least",
+                       (long long)r->set.batch, size);
+    if (r->model->scan->roll)
+        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "scan '%s' exchanges rows between the samples of a batch: it is trained by one process",
+                       r->model->scan->name);
+    if (r->original && r->model->config.rules->row_id)
+        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "--manner original gives rows of a cut picture to the next sample of the batch, in %s: "
+                       "it is trained by one process", r->model->config.rules->name);
+    return VRWKV_OK;
+}
+
 static vr_status open_trainer(run *r) {
     vr_plan plan = vr_plan_default(vr_model_config(r->model), (int)r->set.freeze_layers);
     if (r->set.train) VR_TRY(vr_plan_parse(&plan, r->set.train, r->err));
@@ -244,6 +274,7 @@ static vr_status open_trainer(run *r) {
     vr_order order = !r->original ? VR_ORDER_FAIR : shuffled ? VR_ORDER_SHUFFLED : VR_ORDER_ORIGINAL;
     VR_TRY(vr_sampler_open(&r->sampler, order, size, (uint64_t)r->set.seed, r->err));
     if (order == VR_ORDER_FAIR && r->set.group) VR_TRY(group_by_length(r));
+    r->share = vr_team_share_of(r->team, batch);
     r->samples = vr_alloc((size_t)batch, sizeof *r->samples);
     r->features = vr_alloc((size_t)size, sizeof *r->features);
     if (!r->samples || !r->features)
@@ -284,28 +315,35 @@ static double activation_bytes(const run *r, const vr_batch *b) {
     return 320.0 * (double)(b->n * (b->padding + b->T)) * lm->n_embd * lm->n_layer;
 }
 
-/* Forward, and backward where seed is not 0; the mean loss of the batch. */
-static vr_status run_batch(run *r, vr_example *examples, int64_t n, float seed, bool keeps, double *loss) {
-    const vr_batch_options options = {.ctx_len = r->set.ctx_len, .original = r->original};
+static vr_status pass_batch(run *r, const vr_batch *batch, size_t n_images, float seed, double *loss) {
+    bool large = strcmp(r->set.recompute, "auto") == 0 && activation_bytes(r, batch) > RECOMPUTE_FROM;
+    r->trainer.tape.checkpoints = r->recompute || large;
+    if (batch->n == 0) return VRWKV_OK; /* fewer samples than processes */
+    return seed != 0.0f ? vr_trainer_pass(&r->trainer, batch, r->images, (int)n_images, seed, NULL, NULL, loss, r->err)
+                        : vr_trainer_loss(&r->trainer, batch, r->images, (int)n_images, loss, r->err);
+}
+
+/* Forward, and backward where seed is not 0; the mean loss of the whole batch, of which the n examples are this
+ * process's share. status: of loading them; every process of the team comes here with its own. */
+static vr_status run_batch(run *r, vr_status status, vr_example *examples, int64_t n, float seed, bool keeps, double *loss) {
+    const vr_batch_options options = {.ctx_len = r->set.ctx_len, .original = r->original, .team = r->team};
     size_t n_images = 0, n_own = 0;
     vr_batch batch;
-    vr_status status = VRWKV_OK;
-    for (int64_t s = 0; s < n; s++) {
+    *loss = 0;
+    for (int64_t s = 0; s < n && status == VRWKV_OK; s++) {
         r->samples[s] = examples[s].sample;
         for (int i = 0; i < examples[s].sample.n_pictures && status == VRWKV_OK; i++)
             status = add_image(r, &n_images, &n_own, &examples[s], i, keeps);
     }
+    status = vr_team_agree(r->team, status, r->err);
     if (status == VRWKV_OK) status = vr_batch_make(&batch, r->model, r->samples, n, &options, r->err);
     if (status == VRWKV_OK) {
-        bool large = strcmp(r->set.recompute, "auto") == 0 && activation_bytes(r, &batch) > RECOMPUTE_FROM;
-        r->trainer.tape.checkpoints = r->recompute || large;
-        status = seed != 0.0f
-                     ? vr_trainer_pass(&r->trainer, &batch, r->images, (int)n_images, seed, NULL, NULL, loss, r->err)
-                     : vr_trainer_loss(&r->trainer, &batch, r->images, (int)n_images, loss, r->err);
+        status = pass_batch(r, &batch, n_images, seed, loss);
         vr_batch_free(&batch);
     }
     for (size_t i = 0; i < n_own; i++) free(r->own_features[i]);
-    return status;
+    VR_TRY(vr_team_agree(r->team, status, r->err));
+    return vr_team_sum(r->team, loss, 1, r->err);
 }
 
 /* ---- evaluation ---- */
@@ -318,11 +356,13 @@ static vr_status evaluate(run *r, double *mean) {
     vr_status status = examples ? VRWKV_OK : vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory");
     double sum = 0, loss;
     options.known = NULL; /* those of the other data */
+    status = vr_team_agree(r->team, status, r->err);
     for (int64_t i = 0; i < n && status == VRWKV_OK; i += batch) {
         int64_t count = n - i < batch ? n - i : batch, k = 0;
-        for (; k < count && status == VRWKV_OK; k++)
-            status = vr_example_load(&examples[k], r->eval_data, i + k, r->model, &options, r->err);
-        if (status == VRWKV_OK) status = run_batch(r, examples, count, 0, false, &loss);
+        int64_t begin = vr_team_begin(r->team, count), own = vr_team_share_of(r->team, count);
+        for (; k < own && status == VRWKV_OK; k++)
+            status = vr_example_load(&examples[k], r->eval_data, i + begin + k, r->model, &options, r->err);
+        status = run_batch(r, status, examples, k, 0, false, &loss);
         if (status == VRWKV_OK) sum += loss * (double)count;
         while (k-- > 0) vr_example_free(&examples[k]);
     }
@@ -342,6 +382,7 @@ static uint64_t memory_of_process(void) {
 }
 
 static vr_status save(run *r, bool is_best) {
+    if (!vr_team_is_first(r->team)) return VRWKV_OK;
     const vr_checkpoint_place place = {.folder = r->set.out, .keep = r->set.keep, .base = r->set.model,
                                        .merged = r->set.output && strcmp(r->set.output, "merged") == 0};
     VR_TRY(vr_checkpoint_save(&place, &r->trainer.weights, &r->adam, &r->mark, is_best, r->err));
@@ -351,10 +392,11 @@ static vr_status save(run *r, bool is_best) {
 
 static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rates, double seconds) {
     double rate = (double)(r->set.batch * r->set.accumulate) / seconds, all = vr_seconds() - r->began;
-    vr_train_log_step entry = {.step = r->mark.step, .loss = loss, .grad_norm = norm, .lr = rates->lr[0],
+    vr_train_log_step entry = {.step = r->mark.step - 1, .loss = loss, .grad_norm = norm, .lr = rates->lr[0],
                                .weight_decay = rates->decay[1], .samples_per_s = rate, .seconds = all};
+    if (!vr_team_is_first(r->team)) return VRWKV_OK;
     VR_TRY(vr_train_log_put(&r->log, &entry, r->err));
-    int64_t done = r->mark.step + 1, here = done - r->began_step;
+    int64_t done = r->mark.step, here = done - r->began_step;
     vr_train_report report = {.step = done, .steps = r->steps, .loss = loss, .lr = rates->lr[0], .grad_norm = norm,
                               .samples_per_s = rate, .seconds_left = all / (double)here * (double)(r->steps - done),
                               .memory_bytes = memory_of_process()};
@@ -362,21 +404,25 @@ static vr_status tell_step(run *r, double loss, double norm, const vr_rates *rat
     return VRWKV_OK;
 }
 
+static bool is_cancelled(const run *r) { return r->hooks->cancel && __atomic_load_n(r->hooks->cancel, __ATOMIC_RELAXED); }
+
 static vr_status one_step(run *r) {
     vr_rates rates = vr_schedule_at(&r->schedule, r->mark.step, NULL, NULL);
+    const vr_weight_set *set = &r->trainer.weights;
     double began = vr_seconds(), sum = 0, loss, norm;
     for (int64_t a = 0; a < r->set.accumulate; a++) {
-        vr_example *examples;
-        VR_TRY(vr_loader_next(r->loader, &examples, r->err));
-        VR_TRY(run_batch(r, examples, r->set.batch, 1.0f / (float)r->set.accumulate, r->examples.known != NULL, &loss));
+        vr_example *examples = NULL;
+        vr_status status = is_cancelled(r) ? vr_fail(r->err, VRWKV_ERR_CANCELLED, "cancelled")
+                                           : vr_loader_next(r->loader, &examples, r->err);
+        VR_TRY(run_batch(r, status, examples, r->share, 1.0f / (float)r->set.accumulate, r->examples.known != NULL, &loss));
         sum += loss;
     }
-    VR_TRY(vr_adam_step(&r->adam, &r->trainer.weights, &rates, r->model->pool, &norm, r->err));
+    VR_TRY(vr_team_sum_floats(r->team, set->items[0].grad, set->count, r->err));
+    VR_TRY(vr_adam_step(&r->adam, set, &rates, r->model->pool, &norm, r->err));
     vr_model_forget(r->model);
-    VR_TRY(tell_step(r, sum / (double)r->set.accumulate, norm, &rates, vr_seconds() - began));
     r->mark.step++;
     r->saved = false;
-    return VRWKV_OK;
+    return tell_step(r, sum / (double)r->set.accumulate, norm, &rates, vr_seconds() - began);
 }
 
 static vr_status answer_some(run *r) {
@@ -401,24 +447,22 @@ static vr_status maybe_evaluate(run *r, bool *better) {
     *better = false;
     if (!r->eval_data || (r->mark.step % r->set.eval_every && r->mark.step < r->steps)) return VRWKV_OK;
     VR_TRY(evaluate(r, &loss));
-    VR_TRY(vr_train_log_eval(&r->log, r->mark.step - 1, loss, r->err));
+    if (vr_team_is_first(r->team)) VR_TRY(vr_train_log_eval(&r->log, r->mark.step - 1, loss, r->err));
     *better = loss < r->mark.best_loss;
     note(r, "step %lld: evaluation loss %.4f%s", (long long)r->mark.step, loss, *better ? ", the best" : "");
     r->mark.without_better = *better ? 0 : r->mark.without_better + 1;
     if (*better) r->mark.best_loss = loss, r->mark.best_step = r->mark.step;
-    return answer_some(r);
+    return vr_team_is_first(r->team) ? answer_some(r) : VRWKV_OK;
 }
-
-static bool is_cancelled(const run *r) { return r->hooks->cancel && __atomic_load_n(r->hooks->cancel, __ATOMIC_RELAXED); }
 
 static vr_status walk(run *r) {
     while (r->mark.step < r->steps) {
         bool better;
-        if (is_cancelled(r)) return vr_fail(r->err, VRWKV_ERR_CANCELLED, "cancelled");
-        VR_TRY(one_step(r));
-        VR_TRY(maybe_evaluate(r, &better));
+        VR_TRY(vr_team_agree(r->team, one_step(r), r->err));
+        VR_TRY(vr_team_agree(r->team, maybe_evaluate(r, &better), r->err));
         bool ends = r->set.patience && r->mark.without_better >= r->set.patience;
-        if (better || ends || r->mark.step % r->set.save_every == 0 || r->mark.step == r->steps) VR_TRY(save(r, better));
+        if (better || ends || r->mark.step % r->set.save_every == 0 || r->mark.step == r->steps)
+            VR_TRY(vr_team_agree(r->team, save(r, better), r->err));
         if (!ends) continue;
         note(r, "no better evaluation for %lld of them: ended early", (long long)r->mark.without_better);
         break;
@@ -429,7 +473,7 @@ static vr_status walk(run *r) {
 /* A last checkpoint of the last whole step, where there is none yet; the message says where it is. */
 static vr_status stop(run *r, vr_status status) {
     vr_error first = *r->err, second = {0}, *err = r->err;
-    if (r->mark.step == 0) return status;
+    if (r->mark.step == 0 || !vr_team_is_first(r->team)) return status;
     r->err = &second;
     bool saved = r->saved || save(r, false) == VRWKV_OK;
     r->err = err;
@@ -441,28 +485,6 @@ static vr_status stop(run *r, vr_status status) {
 }
 
 /* ---- beginning and end ---- */
-
-static vr_status write_settings(const run *r) {
-    char path[VR_PATH_ROOM];
-    VR_TRY(vr_path_make(path, r->set.out, "run.json", r->err));
-    char *json = vr_train_settings_json(&r->set);
-    if (!json) return vr_fail(r->err, VRWKV_ERR_MEMORY, "out of memory");
-    vr_status status = vr_file_write(path, json, strlen(json), r->err);
-    free(json);
-    return status;
-}
-
-static vr_status read_settings(run *r, const char *folder) {
-    char path[VR_PATH_ROOM];
-    vr_map map;
-    vr_error inner = {0};
-    VR_TRY(vr_path_make(path, folder, "run.json", r->err));
-    VR_TRY(vr_map_open(&map, path, false, r->err));
-    vr_status status = vr_train_settings_parse(&r->set, (const char *)map.data, map.size, &inner);
-    vr_map_close(&map);
-    if (status != VRWKV_OK) return vr_fail(r->err, status, "'%s': %s", path, inner.message);
-    return vr_train_settings_put(&r->set, "out", folder, r->err); /* wherever the folder is now */
-}
 
 /* Paths that hold wherever the program is started next time. */
 static vr_status make_absolute(char **path, vr_error *err) {
@@ -477,7 +499,7 @@ static vr_status make_absolute(char **path, vr_error *err) {
 static vr_status prepare_folder(run *r) {
     vr_train_settings *s = &r->set;
     char **paths[] = {&s->model, &s->mmproj, &s->config, &s->data, &s->images, &s->eval_data};
-    if (mkdir(s->out, 0777) != 0 && errno != EEXIST) return vr_fail_io(r->err, "make the folder", s->out);
+    if (vr_team_is_first(r->team) && mkdir(s->out, 0777) != 0 && errno != EEXIST) return vr_fail_io(r->err, "make the folder", s->out);
     if (vr_checkpoint_exists(s->out))
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT,
                        "'%s' holds a training already: go on with it (--resume), or name another folder", s->out);
@@ -493,6 +515,16 @@ static vr_status copy_settings(run *r, const vr_train_settings *from) {
     return status;
 }
 
+static vr_status open_folder(run *r, bool resume) {
+    if (!resume) VR_TRY(vr_train_settings_write(&r->set, r->err));
+    if (resume && vr_checkpoint_exists(r->set.out)) {
+        VR_TRY(vr_checkpoint_load(r->set.out, &r->trainer.weights, &r->adam, &r->mark, r->err));
+        note(r, "goes on after step %lld of %lld", (long long)r->mark.step, (long long)r->steps);
+    }
+    return vr_train_log_open(&r->log, r->set.out, r->mark.step, r->err);
+}
+
+/* Without the others of the team. */
 static vr_status start(run *r, bool resume) {
     vr_settings *settings = NULL;
     VR_TRY(fill_settings(r));
@@ -503,26 +535,45 @@ static vr_status start(run *r, bool resume) {
     vr_settings_free(settings);
     VR_TRY(status);
     VR_TRY(complete_settings(r));
+    VR_TRY(check_team(r));
     VR_TRY(open_trainer(r));
-    if (!resume) VR_TRY(write_settings(r));
     r->mark.best_loss = INFINITY;
     r->saved = resume;
-    if (resume && vr_checkpoint_exists(r->set.out)) {
-        VR_TRY(vr_checkpoint_load(r->set.out, &r->trainer.weights, &r->adam, &r->mark, r->err));
-        note(r, "goes on after step %lld of %lld", (long long)r->mark.step, (long long)r->steps);
-    }
-    return vr_train_log_open(&r->log, r->set.out, r->mark.step, r->err);
+    return vr_team_is_first(r->team) ? open_folder(r, resume) : VRWKV_OK;
 }
 
-static vr_status go(run *r, bool resume) {
-    VR_TRY(start(r, resume));
+/* What process 0 begins with, all begin with: machines that differ may have made a fresh model's numbers differently. */
+static vr_status share_beginning(run *r) {
+    const vr_weight_set *set = &r->trainer.weights;
+    struct { vr_progress_mark mark; int64_t adam_steps; } place = {r->mark, r->adam.steps};
+    VR_TRY(vr_team_share(r->team, &place, sizeof place, r->err));
+    r->mark = place.mark;
+    r->adam.steps = place.adam_steps;
+    for (size_t i = 0; i < set->n; i++) {
+        float *const numbers[] = {set->items[i].value, set->items[i].m, set->items[i].v};
+        for (size_t k = 0; k < VR_COUNT(numbers); k++)
+            VR_TRY(vr_team_share(r->team, numbers[k], (size_t)set->items[i].count * sizeof(float), r->err));
+    }
+    return VRWKV_OK;
+}
+
+static vr_status open_loader(run *r, int64_t batches) {
+    const vr_train_settings *s = &r->set;
+    int64_t before = r->mark.step * s->accumulate + s->epoch_begin * s->epoch_steps;
+    vr_loader_steps steps = {before * s->batch + vr_team_begin(r->team, s->batch), r->share, s->batch, batches};
+    return vr_loader_open(&r->loader, r->data, r->model, &r->sampler, &r->examples, steps, r->err);
+}
+
+static vr_status go(run *r, vr_status status, bool resume) {
+    if (status == VRWKV_OK) status = start(r, resume);
+    VR_TRY(vr_team_agree(r->team, status, r->err));
+    VR_TRY(share_beginning(r));
     r->began = vr_seconds();
     r->began_step = r->mark.step;
-    int64_t batches = (r->steps - r->mark.step) * r->set.accumulate, first = r->mark.step * r->set.accumulate * r->set.batch;
+    int64_t batches = (r->steps - r->mark.step) * r->set.accumulate;
     if (batches <= 0) return VRWKV_OK;
-    first += r->set.epoch_begin * r->set.epoch_steps * r->set.batch;
-    VR_TRY(vr_loader_open(&r->loader, r->data, r->model, &r->sampler, &r->examples, first, r->set.batch, batches, r->err));
-    vr_status status = walk(r);
+    VR_TRY(vr_team_agree(r->team, open_loader(r, batches), r->err));
+    status = walk(r);
     return status == VRWKV_OK ? status : stop(r, status);
 }
 
@@ -542,11 +593,12 @@ static void close_run(run *r) {
     vr_train_settings_free(&r->set);
 }
 
-vr_status vr_train_run(const vr_train_settings *settings, bool resume, const vr_train_hooks *hooks, vr_error *err) {
-    run r = {.hooks = hooks, .err = err};
+vr_status vr_train_run(const vr_train_settings *settings, bool resume, const vr_team *team, const vr_train_hooks *hooks,
+                       vr_error *err) {
+    run r = {.hooks = hooks, .team = team, .err = err};
     vr_train_settings_default(&r.set);
-    vr_status status = resume ? read_settings(&r, settings->out) : copy_settings(&r, settings);
-    if (status == VRWKV_OK) status = go(&r, resume);
+    vr_status status = resume ? vr_train_settings_read(&r.set, settings->out, err) : copy_settings(&r, settings);
+    status = go(&r, status, resume);
     close_run(&r);
     return status;
 }

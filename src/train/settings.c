@@ -1,4 +1,5 @@
 #include "train/settings.h"
+#include "base/io.h"
 #include "base/memory.h"
 #include "text/vocab.h"
 
@@ -64,6 +65,7 @@ static const vr_train_field fields[] = {
     INT("grid-size", NULL, grid_size, VR_UNSAID, -1, 1024, "pooling of the picture's grid, another than the model's"),
     WORD("vocab", vocab, "model|auto",
          "auto: a vocabulary of the bytes and the tokens that the data uses, renumbered; model: as it is (default)"),
+    TEXT("vocab-data", vocab_data, "FILE", "more conversations whose tokens auto keeps: what later rounds will use"),
     INT("seed", NULL, seed, 0, 0, 9e15, "of a fresh model's weights and of the order of samples"),
     NUMBER("init-ln0", NULL, init_ln0, 1, 1e-3, 10,
            "of a fresh model: weight of the norm before the first block. Below 1 the blocks' first answers weigh more "
@@ -204,4 +206,28 @@ vr_status vr_train_settings_parse(vr_train_settings *s, const char *json, size_t
     }
     json_decref(root);
     return status;
+}
+
+/* ---- run.json ---- */
+
+vr_status vr_train_settings_write(const vr_train_settings *s, vr_error *err) {
+    char path[VR_PATH_ROOM];
+    VR_TRY(vr_path_make(path, s->out, "run.json", err));
+    char *json = vr_train_settings_json(s);
+    if (!json) return vr_fail(err, VRWKV_ERR_MEMORY, "out of memory");
+    vr_status status = vr_file_write(path, json, strlen(json), err);
+    free(json);
+    return status;
+}
+
+vr_status vr_train_settings_read(vr_train_settings *s, const char *folder, vr_error *err) {
+    char path[VR_PATH_ROOM];
+    vr_map map;
+    vr_error inner = {0};
+    VR_TRY(vr_path_make(path, folder, "run.json", err));
+    VR_TRY(vr_map_open(&map, path, false, err));
+    vr_status status = vr_train_settings_parse(s, (const char *)map.data, map.size, &inner);
+    vr_map_close(&map);
+    if (status != VRWKV_OK) return vr_fail(err, status, "'%s': %s", path, inner.message);
+    return vr_train_settings_put(s, "out", folder, err);
 }

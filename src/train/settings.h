@@ -16,7 +16,7 @@ typedef enum vr_field_kind {
 
 typedef struct vr_train_settings {
     /* texts are heap, or NULL where nothing was said */
-    char *model, *mmproj, *config, *data, *images, *out, *train, *l2wrap, *vocab, *scan, *image_position, *manner,
+    char *model, *mmproj, *config, *data, *images, *out, *train, *l2wrap, *vocab, *vocab_data, *scan, *image_position, *manner,
         *recompute, *eval_data, *output;
     int64_t stage, epochs, steps, batch, accumulate, warmup, epoch_begin, epoch_steps, ctx_len, grid_size,
         freeze_layers, seed, group, save_every, keep, eval_every, eval_samples, patience, feature_cache, max_memory, threads,
@@ -45,4 +45,8 @@ vr_status vr_train_settings_put(vr_train_settings *settings, const char *name, c
 /* Settings as a JSON object, heap, and back. */
 char *vr_train_settings_json(const vr_train_settings *settings);
 vr_status vr_train_settings_parse(vr_train_settings *settings, const char *json, size_t n, vr_error *err);
+/* run.json of the training's folder: of settings->out; of a folder, which is settings->out afterwards, wherever
+ * it was when they were written. */
+vr_status vr_train_settings_write(const vr_train_settings *settings, vr_error *err);
+vr_status vr_train_settings_read(vr_train_settings *settings, const char *folder, vr_error *err);
 #endif

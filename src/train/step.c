@@ -179,7 +179,7 @@ static vr_tensor *run_heads(pass *p, vr_tensor *x, const int32_t *targets, const
     if (rows < 1) rows = 1;
     head *h = vr_arena_get(p->run->arena, 1, sizeof *h);
     if (!h) return NULL;
-    *h = (head){p, targets, weights, rows, p->trainer->l2wrap / (float)(p->batch->n * p->batch->T)};
+    *h = (head){p, targets, weights, rows, p->trainer->l2wrap / (float)(p->batch->n_all * p->batch->T)};
     vr_streams streams = {.at = {x}};
     tape->checkpoints = n > rows;
     for (int piece = 0; piece * rows < n; piece++)

@@ -77,6 +77,13 @@ check "a resumed run ends" "$program" train --resume killed
 for file in step-000040.safetensors step-000040.optim.safetensors; do
     check "the same bits after being killed" cmp "whole/$file" "killed/$file"
 done
+echo '[{"id": "later", "conversations": [{"from": "human", "value": "Zebra?"}, {"from": "gpt", "value": "no zebra"}]}]' >later.json
+"$program" train "${how[@]}" --vocab-data later.json --steps 1 -o wider >wider.out 2>&1
+tokens() { sed -n 's/^vocabulary: \([0-9]*\) tokens.*/\1/p' "$1"; }
+"$program" train "${how[@]}" --steps 1 -o narrow >narrow.out 2>&1
+check "--vocab-data: its tokens are kept too" test "$(tokens wider.out)" -gt "$(tokens narrow.out)"
+! "$program" train -m small.json --data data.json --images pictures --vocab-data later.json --steps 1 -o x 2>refused
+check "--vocab-data without --vocab auto is refused" grep -q "vocab auto" refused
 check "one line per step" test "$(wc -l <killed/log.jsonl)" -eq 40
 check "no leftovers" test -z "$(find killed -name '*.tmp')"
 check "old checkpoints are removed" test "$(find killed -name 'step-*.safetensors' | wc -l)" -eq 4

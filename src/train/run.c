@@ -247,11 +247,11 @@ static vr_status check_team(const run *r) {
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "a batch of %lld samples for %d processes: each takes one at least",
                        (long long)r->set.batch, size);
     if (r->model->scan->roll)
-        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "scan '%s' exchanges rows between the samples of a batch: it is trained by one process",
-                       r->model->scan->name);
+        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "scan '%s' exchanges rows between the samples of a batch: it is trained "
+                       "by one process", r->model->scan->name);
     if (r->original && r->model->config.rules->row_id)
-        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "--manner original gives rows of a cut picture to the next sample of the batch, in %s: "
-                       "it is trained by one process", r->model->config.rules->name);
+        return vr_fail(r->err, VRWKV_ERR_UNSUPPORTED, "--manner original gives rows of a cut picture to the next sample, "
+                       "in %s: it is trained by one process", r->model->config.rules->name);
     return VRWKV_OK;
 }
 

@@ -498,7 +498,7 @@ static vr_status make_absolute(char **path, vr_error *err) {
 
 static vr_status prepare_folder(run *r) {
     vr_train_settings *s = &r->set;
-    char **paths[] = {&s->model, &s->mmproj, &s->config, &s->data, &s->images, &s->eval_data};
+    char **paths[] = {&s->model, &s->mmproj, &s->config, &s->data, &s->images, &s->eval_data, &s->vocab_data};
     if (vr_team_is_first(r->team) && mkdir(s->out, 0777) != 0 && errno != EEXIST) return vr_fail_io(r->err, "make the folder", s->out);
     if (vr_checkpoint_exists(s->out))
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT,

@@ -24,8 +24,8 @@ for header in jansson.h jansson_config.h zlib.h zconf.h jpeglib.h jconfig.h jmor
         if [ -e "$place/$header" ]; then ln -sf "$place/$header" "$folder/include/$header"; fi
     done
 done
-# -Wno-maybe-uninitialized: as in CMakeLists.txt
-find src cli -name '*.c' ! -name 'avx*.c' | sort | xargs -P "$(nproc)" -I FILE \
+# -Wno-maybe-uninitialized: as in CMakeLists.txt; MPI is another build
+find src cli -name '*.c' ! -name 'avx*.c' ! -path '*/team/mpi.c' | sort | xargs -P "$(nproc)" -I FILE \
     "$CC" $flags -O3 -fPIC -Wno-maybe-uninitialized -Icli -Isrc/text/data -Wa,-Isrc/text/data -isystem "$folder/include" -c FILE -o /dev/null
 
 sources="src/base/*.c src/ops/*.c src/ops/cpu/kernels.c src/ops/cpu/generic.c src/ops/cpu/generic_back.c src/ops/cpu/generic_int8.c src/ops/cpu/neon.c"

@@ -131,7 +131,7 @@ static void make_checkpoints(void) {
     const vr_adam adam = {.steps = 1};
     vrwkv_model *model;
     vr_error err;
-    OK(vr_init_model(description, 1, &(vrwkv_model_options){.threads = 1}, &model, &err));
+    OK(vr_init_model(description, 1, 1, &(vrwkv_model_options){.threads = 1}, &model, &err));
     OK(vr_weight_set_open(&set, model, &choice, &err));
     for (int k = 0; k < N_FILES; k++) {
         snprintf(folders[k], sizeof folders[k], "%s/vrwkv_fuzz_train_XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");

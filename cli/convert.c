@@ -20,6 +20,8 @@ enum { VIT_HEADS, GRID_SIZE, IMAGE_POSITION, SCAN, VERSION, NUM_TOKEN, CTX_LEN, 
 
 typedef struct convert_args {
     const char *out, *type, *vision_type, *samples, *config, *vocab;
+    vr_dtype matrix_type, tower_type; /* what the two types say */
+    double bits;                      /* and "auto:BITS" */
     vr_strings vision; /* TYPE=FILE[,TYPE=FILE...] each */
     vr_u64 seed;
     setting settings[N_SETTINGS];
@@ -118,6 +120,7 @@ static vr_status convert_planned(const convert_args *args, vr_convert_options *o
     vr_type_table table = {0};
     vr_quantise_options plan = {
         .model = options->sources[0],
+        .bits = args->bits,
         .samples = args->samples,
         .vision_type = options->vision_type,
         .settings = options->settings,
@@ -127,9 +130,7 @@ static vr_status convert_planned(const convert_args *args, vr_convert_options *o
         .user = options->user,
     };
     if (!is_auto(args->type)) return vr_convert(options, err);
-    parse_bits(args->type, &plan.bits);
     VR_TRY(vr_quantise_plan(&plan, &table, err));
-    options->type = VR_F16;
     options->types = &table;
     vr_status status = vr_convert(options, err);
     vr_quantise_free(&table);
@@ -139,14 +140,11 @@ static vr_status convert_planned(const convert_args *args, vr_convert_options *o
 static vr_status convert(convert_args *args, const vr_strings *sources, int *code, vr_error *err) {
     vr_progress progress = {0};
     vr_settings *settings = NULL;
-    vr_dtype type = VR_F32, vision_type = VR_F32;
     double before = 0, began = vr_seconds();
     vr_tower_file towers[VR_MAX_TOWERS];
     int n_towers;
     VR_TRY(parse_vision(&args->vision, towers, &n_towers, err));
     VR_TRY(source_bytes(sources, &before, err));
-    if (args->type && !is_auto(args->type)) is_written(args->type, &type); /* checked */
-    if (args->vision_type) is_written(args->vision_type, &vision_type);
     vr_status status = gather_settings(args, &settings, err);
     if (status == VRWKV_OK) {
         vr_convert_options options = {
@@ -156,8 +154,8 @@ static vr_status convert(convert_args *args, const vr_strings *sources, int *cod
             .n_towers = n_towers,
             .seed = args->seed.value,
             .out = args->out,
-            .type = type,
-            .vision_type = args->vision_type ? &vision_type : NULL,
+            .type = args->matrix_type,
+            .vision_type = args->vision_type ? &args->tower_type : NULL,
             .keep_type = !args->type,
             .split = args->split,
             .rescale = args->rescale,
@@ -176,24 +174,22 @@ static vr_status convert(convert_args *args, const vr_strings *sources, int *cod
     return status;
 }
 
-/* What can be told to be wrong before a file is read. */
-static int check(const convert_args *args, const vr_strings *sources) {
+/* What can be told to be wrong before a file is read; what the types say is kept. */
+static int check(convert_args *args, const vr_strings *sources) {
     vr_error err = {0};
     vr_file_kind kind;
-    vr_dtype type;
-    double bits;
     if (!args->out) return vr_usage_error("convert", "-o OUT is missing: where the model file goes");
     if (vr_file_kind_of(args->out, &kind, &err) != VRWKV_OK) return vr_usage_error("convert", "%s", err.message);
     const char *version = args->settings[VERSION].value;
     if (version && !vr_version_find(version))
         return vr_usage_error("convert", "--version takes one of %s, found \"%s\"", vr_version_names(), version);
-    if (args->type && !is_auto(args->type) && !is_written(args->type, &type))
+    if (args->type && !is_auto(args->type) && !is_written(args->type, &args->matrix_type))
         return vr_usage_error("convert", "--type takes auto:BITS or one of %s, found \"%s\"", vr_quant_writable(), args->type);
-    if (args->vision_type && !is_written(args->vision_type, &type))
+    if (args->vision_type && !is_written(args->vision_type, &args->tower_type))
         return vr_usage_error("convert", "--vision-type takes one of %s, found \"%s\"", vr_quant_writable(), args->vision_type);
     if (args->samples && !is_auto(args->type)) return vr_usage_error("convert", "--samples needs --type auto:BITS");
     if (is_auto(args->type)) {
-        if (!parse_bits(args->type, &bits))
+        if (!parse_bits(args->type, &args->bits))
             return vr_usage_error("convert", "--type auto:BITS takes %g to %g bits per weight, found \"%s\"", VR_QUANTISE_MIN,
                                   VR_QUANTISE_MAX, args->type);
         if (kind != VR_FILE_GGUF) return vr_usage_error("convert", "--type auto:BITS needs -o NAME.gguf, found \"%s\"", args->out);
@@ -210,6 +206,7 @@ static int check(const convert_args *args, const vr_strings *sources) {
 
 int vr_cmd_convert(int argc, char **argv) {
     convert_args args = {
+        .matrix_type = VR_F16, /* with auto:BITS, of those that are not in the plan */
         .settings = {[VIT_HEADS] = {"vit_heads", NULL},
                      [GRID_SIZE] = {"grid_size", NULL},
                      [IMAGE_POSITION] = {"image_position", NULL},

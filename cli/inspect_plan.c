@@ -1,11 +1,12 @@
 #include "inspect_plan.h"
 #include "terminal.h"
 
+#include "quantise/report.h"
 #include "vl/convert.h"
 
 #include <string.h>
 
-static const char *const columns[] = {"q4_0", "q4_k", "q5_k", "q6_k", "q8_0", "f16"};
+static const char *column(int t) { return vr_dtype_of(vr_plan_types[t])->name; }
 
 json_t *vr_plan_of(const vr_weights *weights) {
     const vr_meta *meta = vr_weights_meta(weights, VR_QUANTISATION_KEY);
@@ -38,8 +39,8 @@ static void print_matrix(const json_t *matrix, int widest) {
     printf("  ");
     print_text(name);
     printf("%*s  %-5s", length < widest ? widest - length : 0, "", known ? vr_dtype_of(type)->name : "?");
-    for (size_t t = 0; t < VR_COUNT(columns); t++) {
-        const json_t *cost = json_object_get(costs, columns[t]);
+    for (int t = 0; t < VR_PLAN_TYPES; t++) {
+        const json_t *cost = json_object_get(costs, column(t));
         if (cost)
             printf("  %8.2g", json_number_value(cost));
         else
@@ -57,7 +58,7 @@ static void print_matrices(const json_t *list) {
         widest = length > widest ? length < 72 ? length : 72 : widest;
     }
     printf("  %-*s  %-5s", widest, "KL where it alone is", "type");
-    for (size_t t = 0; t < VR_COUNT(columns); t++) printf("  %8s", columns[t]);
+    for (int t = 0; t < VR_PLAN_TYPES; t++) printf("  %8s", column(t));
     putchar('\n');
     json_array_foreach(list, i, matrix) print_matrix(matrix, widest);
 }

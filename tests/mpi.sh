@@ -1,16 +1,15 @@
 #!/bin/bash
 # Training by several processes: the losses, gradients and weights of one process with the same batches, and what
-# stops one stops all, with its message. Builds the program with MPI in BUILD_DIR/mpi-O1, which compiles fast. Usage: tests/mpi.sh BUILD_DIR
+# stops one stops all, with its message. Usage: tests/mpi.sh BUILD_DIR
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
 for tool in mpirun mpicc python3; do
     command -v $tool >/dev/null || { echo "mpi: skipped, no $tool"; exit 77; }
 done
-cmake -S . -B "$build/mpi-O1" -G Ninja -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS=-O1 -DVRWKV_MPI=ON -DVRWKV_TESTS=OFF &&
-    cmake --build "$build/mpi-O1" -j "${JOBS:-$(nproc 2>/dev/null || echo 2)}" --target vrwkv || exit 1
-vrwkv=$(cd "$build/mpi-O1" && pwd)/vrwkv || exit 1
+cmake --build "$build" --target vrwkv_mpi || exit 1
 without=$(cd "$build" && pwd)/vrwkv
+vrwkv=${without}_mpi
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 . tests/frame.sh

@@ -483,6 +483,12 @@ static void test_silence(void **state) {
     fclose(file);
 }
 
+static void test_names(void **state) {
+    (void)state;
+    assert_true(vr_image_name("a.png") && vr_image_name("/b.c/d.JPeG") && vr_image_name("\xe5\x9b\xbe.webp"));
+    assert_false(vr_image_name("png") || vr_image_name("a.png.txt") || vr_image_name("a.jp") || vr_image_name(""));
+}
+
 static void test_files(void **state) {
     (void)state;
     vr_image image;
@@ -562,7 +568,7 @@ int main(void) {
         cmocka_unit_test(test_hostile),    cmocka_unit_test(test_pixel_limit),
         cmocka_unit_test(test_many_scans),
         cmocka_unit_test(test_missing_scans), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_silence),    cmocka_unit_test(test_files),
+        cmocka_unit_test(test_silence),    cmocka_unit_test(test_names), cmocka_unit_test(test_files),
         cmocka_unit_test(test_crops),      cmocka_unit_test(test_resize_arguments),
         cmocka_unit_test(test_very_long),
     };

@@ -77,13 +77,6 @@ check "a resumed run ends" "$program" train --resume killed
 for file in step-000040.safetensors step-000040.optim.safetensors; do
     check "the same bits after being killed" cmp "whole/$file" "killed/$file"
 done
-echo '[{"id": "later", "conversations": [{"from": "human", "value": "Zebra?"}, {"from": "gpt", "value": "no zebra"}]}]' >later.json
-"$program" train "${how[@]}" --vocab-data later.json --steps 1 -o wider >wider.out 2>&1
-tokens() { sed -n 's/^vocabulary: \([0-9]*\) tokens.*/\1/p' "$1"; }
-"$program" train "${how[@]}" --steps 1 -o narrow >narrow.out 2>&1
-check "--vocab-data: its tokens are kept too" test "$(tokens wider.out)" -gt "$(tokens narrow.out)"
-! "$program" train -m small.json --data data.json --images pictures --vocab-data later.json --steps 1 -o x 2>refused
-check "--vocab-data without --vocab auto is refused" grep -q "vocab auto" refused
 check "one line per step" test "$(wc -l <killed/log.jsonl)" -eq 40
 check "no leftovers" test -z "$(find killed -name '*.tmp')"
 check "old checkpoints are removed" test "$(find killed -name 'step-*.safetensors' | wc -l)" -eq 4
@@ -143,6 +136,21 @@ expect 0 "without an answer, which train nothing: 1" "$program" train "${how[@]}
 head -c 300 pictures/red.ppm >pictures/short.ppm
 sed '25s/white.ppm/short.ppm/' data.json >short.json
 expect 1 "pictures/short.ppm': PPM picture is cut short" "$program" train "${how[@]}" --data short.json --steps 40 --batch 2 -o short
+
+# ---- fresh models ----
+
+tokens() { sed -n 's/^vocabulary: \([0-9]*\) tokens.*/\1/p' "$1"; }
+echo '[{"id": "later", "conversations": [{"from": "human", "value": "Zebra?"}, {"from": "gpt", "value": "no zebra"}]}]' >later.json
+"$program" train "${how[@]}" --steps 1 -o narrow >narrow.out 2>&1
+"$program" train "${how[@]}" --vocab-data later.json --steps 1 -o wider >wider.out 2>&1
+check "--vocab-data: its tokens are kept too" test "$(tokens wider.out)" -gt "$(tokens narrow.out)"
+rm wider/step-* wider/latest.json
+check "--vocab-data: begun again from another folder" env -C / "$program" train --resume "$PWD/wider"
+expect 1 "--vocab-data is for --vocab auto" "$program" train -m small.json --data data.json --images pictures --vocab-data later.json --steps 1 -o none
+expect 1 "--init-ln0 is for a fresh model" "$program" train -m learned.gguf --data data.json --images pictures --init-ln0 0.5 --steps 1 -o none
+"$program" train "${how[@]}" --init-ln0 0.5 --steps 1 -o ln0 >/dev/null 2>&1
+! cmp -s narrow/step-000001.safetensors ln0/step-000001.safetensors
+check "--init-ln0 makes another model" test $? -eq 0
 
 # ---- disk ----
 

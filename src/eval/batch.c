@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "eval/bench.h"
+#include "image/image.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -23,14 +24,6 @@ typedef struct working {
 } working;
 
 /* ---- the folder ---- */
-
-static bool is_picture(const char *name) {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".pbm"};
-    const char *ending = strrchr(name, '.');
-    for (size_t i = 0; ending && i < VR_COUNT(endings); i++)
-        if (strcasecmp(ending, endings[i]) == 0) return true;
-    return false;
-}
 
 static vr_status add_picture(working *w, char *name, vr_error *err) {
     vr_status status = vr_grow(&w->pictures, &w->room, w->n + 1, sizeof *w->pictures, err);
@@ -59,7 +52,7 @@ static vr_status list(working *w, const char *below, int depth, vr_error *err) {
             bool there = status == VRWKV_OK && stat(path, &info) == 0;
             if (there && S_ISDIR(info.st_mode) && w->options->recursive && depth < DEEPEST) {
                 status = list(w, name, depth + 1, err);
-            } else if (there && S_ISREG(info.st_mode) && is_picture(name)) {
+            } else if (there && S_ISREG(info.st_mode) && vr_image_name(name)) {
                 status = add_picture(w, name, err);
                 name = NULL;
             }

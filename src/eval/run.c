@@ -1,6 +1,7 @@
 #include "eval/run.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "eval/log.h"
 #include "eval/model.h"
@@ -98,10 +99,8 @@ static vr_status make_order(running *r, vr_error *err) {
         const vr_question *q = &set->questions[i];
         char key[48];
         if (r->answers->of_question[i] || left_out(r, q)) continue;
-        uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a of the picture's name or content */
-        vr_slice text = q->picture.n ? q->picture : vr_slice_of(q->image ? q->image : "");
-        for (size_t k = 0; k < text.n; k++) hash = (hash ^ (unsigned char)text.p[k]) * 0x100000001b3u;
-        snprintf(key, sizeof key, "%016llx %zu", (unsigned long long)hash, text.n);
+        vr_slice text = q->picture.n ? q->picture : vr_slice_of(q->image ? q->image : ""); /* its content or name */
+        snprintf(key, sizeof key, "%016llx %zu", (unsigned long long)vr_hash(VR_HASH_START, text.p, text.n), text.n);
         const json_t *at = json_object_get(known, key);
         size_t head = at ? (size_t)json_integer_value(at) : i;
         next[i] = set->n;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define DEFAULT_MAX_PIXELS 178956970u
 
@@ -73,6 +74,14 @@ vr_status vr_image_decode_file(vr_image *out, const char *path, vrwkv_manner man
     vr_status status = vr_image_decode(out, map.data, map.size, manner, max_pixels, &inner);
     vr_map_close(&map);
     return status == VRWKV_OK ? status : vr_fail(err, status, "'%s': %s", path, inner.message);
+}
+
+bool vr_image_name(const char *name) {
+    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".pbm"};
+    const char *ending = strrchr(name, '.');
+    for (size_t i = 0; ending && i < VR_COUNT(endings); i++)
+        if (strcasecmp(ending, endings[i]) == 0) return true;
+    return false;
 }
 
 void vr_image_free(vr_image *image) {

@@ -25,6 +25,10 @@ vr_status vr_image_decode(vr_image *out, const void *data, size_t size, vrwkv_ma
                           vr_error *err);
 vr_status vr_image_decode_file(vr_image *out, const char *path, vrwkv_manner manner, uint64_t max_pixels, vr_error *err);
 
+/* Whether a file of this name looks like a picture: .jpg, .jpeg, .png, .webp, .gif, .bmp, .ppm, .pgm, .pbm, in
+ * letters of any case. */
+bool vr_image_name(const char *name);
+
 typedef enum vr_filter { VR_BILINEAR, VR_BICUBIC, VR_LANCZOS } vr_filter;
 
 /* Pillow's 8-bit fixed-point resize to width x height, then the crop [left, left+crop_width) x

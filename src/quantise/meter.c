@@ -72,7 +72,7 @@ static void see(void *user, const char *name, int ndim, const int64_t *shape, co
 }
 
 /* Rows of pictures and blank ones are read before the trace begins: their predictions are never used. */
-static vr_status read_sample(vr_meter *meter, const vr_sample *sample, vrwkv_features *features, vr_error *err) {
+static vr_status read_sample(vr_meter *meter, const vr_sample_item *sample, vrwkv_features *features, vr_error *err) {
     vrwkv_set_trace(meter->context, NULL, NULL);
     vrwkv_context_reset(meter->context);
     VR_TRY(vrwkv_feed(meter->context, sample->ids, sample->head, &features, sample->has_picture, err));
@@ -84,7 +84,7 @@ static vr_status read_all(vr_meter *meter, bool vision, vr_error *err) {
     meter->at = 0;
     vr_model_forget(meter->model); /* the state after a blank image is that of other weights */
     for (size_t i = 0; i < meter->samples->n; i++) {
-        const vr_sample *sample = &meter->samples->items[i];
+        const vr_sample_item *sample = &meter->samples->items[i];
         vrwkv_features *features = NULL;
         if (sample->has_picture && vision) VR_TRY(vr_model_encode(meter->model, &sample->picture, &features, err));
         if (!features) features = vrwkv_features_share(sample->features);

@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From narrow to wide; those of equal width together. */
-static const vr_dtype types[VR_PLAN_TYPES] = {VR_Q4_0, VR_Q4_K, VR_Q5_K, VR_Q6_K, VR_Q8_0, VR_F16};
-
 typedef struct plan {
     const vr_quantise_options *options;
     vrwkv_model *model;
@@ -50,7 +47,7 @@ static vr_status add_matrix(plan *p, const vr_part *part, const vr_row *row, int
     memcpy(m->name, name, sizeof name);
     vr_shape_count(tensor->ndim, tensor->shape, &m->weights);
     int64_t last = tensor->shape[tensor->ndim - 1];
-    for (int t = 0; t < VR_PLAN_TYPES; t++) m->fits[t] = last % vr_dtype_of(types[t])->block == 0;
+    for (int t = 0; t < VR_PLAN_TYPES; t++) m->fits[t] = last % vr_dtype_of(vr_plan_types[t])->block == 0;
     bool fixed = vision && (p->options->vision_type || !p->samples.pictures);
     if (fixed) m->type = vr_quant_fit(p->options->vision_type ? *p->options->vision_type : VR_Q8_0, last);
     m->measured = !fixed && m->fits[0];
@@ -102,7 +99,7 @@ static vr_status measure(plan *p, vr_plan_matrix *m, int t) {
     vr_tensor was;
     vr_distance distance;
     VR_TRY(tell(p));
-    VR_TRY(round_matrix(p, m, types[t], &was));
+    VR_TRY(round_matrix(p, m, vr_plan_types[t], &was));
     vr_status status = vr_meter_read(p->meter, m->vision, &distance, p->err);
     restore_matrix(p, m, &was);
     m->cost[t] = distance.kl;
@@ -122,7 +119,7 @@ static vr_status measure_all(plan *p, bool narrowest, vr_distance *out) {
         was[rounded] = *m->tensor;
         if (!m->measured) continue;
         vision |= m->vision;
-        status = round_matrix(p, m, types[narrowest ? m->narrowest : m->chosen], &was[rounded]);
+        status = round_matrix(p, m, vr_plan_types[narrowest ? m->narrowest : m->chosen], &was[rounded]);
     }
     if (status == VRWKV_OK) status = vr_meter_read(p->meter, vision, out, p->err);
     for (size_t i = 0; i < rounded; i++) restore_matrix(p, &p->matrices[i], &was[i]);
@@ -138,12 +135,12 @@ static vr_status begin(plan *p) {
         vr_plan_matrix *m = &p->matrices[i];
         if (!m->measured) continue;
         for (int t = 0; t < VR_PLAN_TYPES; t++) {
-            if (!m->fits[t] || stored_bits(m, types[t]) > stored_bits(m, types[0])) continue;
+            if (!m->fits[t] || stored_bits(m, vr_plan_types[t]) > stored_bits(m, vr_plan_types[0])) continue;
             VR_TRY(measure(p, m, t));
             if (m->cost[t] < m->cost[m->narrowest]) m->narrowest = t;
         }
         m->chosen = m->narrowest;
-        p->used += stored_bits(m, types[m->chosen]);
+        p->used += stored_bits(m, vr_plan_types[m->chosen]);
     }
     return VRWKV_OK;
 }
@@ -157,7 +154,7 @@ static step best_step(const plan *p) {
     for (size_t i = 0; i < p->n; i++) {
         vr_plan_matrix *m = &p->matrices[i];
         for (int t = m->chosen + 1; m->measured && t < VR_PLAN_TYPES; t++) {
-            uint64_t now = stored_bits(m, types[m->chosen]), wide = m->fits[t] ? stored_bits(m, types[t]) : 0;
+            uint64_t now = stored_bits(m, vr_plan_types[m->chosen]), wide = m->fits[t] ? stored_bits(m, vr_plan_types[t]) : 0;
             if (wide <= now || wide - now > p->limit - p->used) continue;
             double gain = (m->cost[m->chosen] - (m->known[t] ? m->cost[t] : 0)) / (double)(wide - now);
             if (gain > best.gain) best = (step){m, t, gain};
@@ -173,7 +170,7 @@ static vr_status spend(plan *p) {
             VR_TRY(measure(p, m, next.type));
             continue;
         }
-        p->used += stored_bits(m, types[next.type]) - stored_bits(m, types[m->chosen]);
+        p->used += stored_bits(m, vr_plan_types[next.type]) - stored_bits(m, vr_plan_types[m->chosen]);
         m->chosen = next.type;
     }
     return VRWKV_OK;
@@ -187,9 +184,9 @@ static vr_status fill_table(plan *p, vr_type_table *out) {
     for (size_t i = 0; i < p->n; i++, out->n++) {
         const vr_plan_matrix *m = &p->matrices[i];
         memcpy(out->items[i].name, m->name, sizeof m->name);
-        out->items[i].type = m->measured ? types[m->chosen] : m->type;
+        out->items[i].type = m->measured ? vr_plan_types[m->chosen] : m->type;
     }
-    vr_plan_report report = {.types = types, .matrices = p->matrices, .n = p->n, .samples = &p->samples, .given = p->options->samples != NULL,
+    vr_plan_report report = {.matrices = p->matrices, .n = p->n, .samples = &p->samples, .given = p->options->samples != NULL,
                              .bits = p->options->bits, .reached = (double)p->used / (double)p->weights, .weights = p->weights};
     VR_TRY(measure_all(p, true, &report.narrowest));
     VR_TRY(measure_all(p, false, &report.chosen));

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+const vr_dtype vr_plan_types[VR_PLAN_TYPES] = {VR_Q4_0, VR_Q4_K, VR_Q5_K, VR_Q6_K, VR_Q8_0, VR_F16};
+
 /* Six digits are more than one reading of samples can tell. */
 static json_t *number(double value) {
     char digits[32];
@@ -15,11 +17,11 @@ static json_t *distance_json(const vr_distance *distance) {
     return json_pack("{s:o, s:o}", "kl", number(distance->kl), "same", number(distance->same));
 }
 
-static json_t *matrix_json(const vr_plan_report *r, const vr_plan_matrix *m) {
+static json_t *matrix_json(const vr_plan_matrix *m) {
     json_t *costs = json_object();
     for (int t = 0; t < VR_PLAN_TYPES; t++)
-        if (m->known[t]) json_object_set_new(costs, vr_dtype_of(r->types[t])->name, number(m->cost[t]));
-    return json_pack("{s:s, s:s, s:I, s:o}", "name", m->name, "type", vr_dtype_of(r->types[m->chosen])->name, "weights",
+        if (m->known[t]) json_object_set_new(costs, vr_dtype_of(vr_plan_types[t])->name, number(m->cost[t]));
+    return json_pack("{s:s, s:s, s:I, s:o}", "name", m->name, "type", vr_dtype_of(vr_plan_types[m->chosen])->name, "weights",
                      (json_int_t)m->weights, "cost", costs);
 }
 
@@ -34,7 +36,7 @@ static json_t *samples_json(const vr_plan_report *r) {
 char *vr_plan_json(const vr_plan_report *r) {
     json_t *list = json_array();
     for (size_t i = 0; list && i < r->n; i++)
-        if (r->matrices[i].measured) json_array_append_new(list, matrix_json(r, &r->matrices[i]));
+        if (r->matrices[i].measured) json_array_append_new(list, matrix_json(&r->matrices[i]));
     json_t *all = json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "bits", number(r->bits), "reached", number(r->reached), "weights",
                             (json_int_t)r->weights, "narrowest", distance_json(&r->narrowest), "chosen", distance_json(&r->chosen),
                             "samples", samples_json(r), "matrices", list);

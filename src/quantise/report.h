@@ -3,7 +3,9 @@
 #define VR_QUANTISE_REPORT_H
 #include "quantise/meter.h"
 
+/* What a measured matrix may become, from narrow to wide; those of equal width together. */
 enum { VR_PLAN_TYPES = 6 };
+extern const vr_dtype vr_plan_types[VR_PLAN_TYPES];
 
 typedef struct vr_plan_matrix {
     char name[VR_NAME_SIZE];
@@ -12,13 +14,12 @@ typedef struct vr_plan_matrix {
     bool vision;
     bool measured;     /* false: it becomes `type` */
     vr_dtype type;
-    int narrowest, chosen; /* types[] that it begins and ends with */
+    int narrowest, chosen; /* vr_plan_types[] that it begins and ends with */
     bool fits[VR_PLAN_TYPES], known[VR_PLAN_TYPES];
     double cost[VR_PLAN_TYPES]; /* where known */
 } vr_plan_matrix;
 
 typedef struct vr_plan_report {
-    const vr_dtype *types; /* [VR_PLAN_TYPES] */
     const vr_plan_matrix *matrices;
     size_t n;
     const vr_samples *samples;

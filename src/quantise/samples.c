@@ -1,4 +1,5 @@
 #include "quantise/samples.h"
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/rng.h"
@@ -30,28 +31,15 @@ static const char *const texts[] = {
     "print(mean([3, 5, 10]))  # 6.0\n",
 };
 
-static const char *const picture_endings[] = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".pbm"};
-
-static bool ends_with(const char *name, const char *ending) {
-    size_t n = strlen(name), m = strlen(ending);
-    return n > m && strcasecmp(name + n - m, ending) == 0;
+static bool is_text(const char *name) {
+    const char *ending = strrchr(name, '.');
+    return ending && strcasecmp(ending, ".txt") == 0;
 }
 
-static bool is_text(const char *name) { return ends_with(name, ".txt"); }
-
-static bool is_picture(const char *name) {
-    for (size_t i = 0; i < VR_COUNT(picture_endings); i++)
-        if (ends_with(name, picture_endings[i])) return true;
-    return false;
-}
-
-static void mix(vr_samples *samples, const void *data, size_t n) { /* FNV-1a, 64 bits */
-    const unsigned char *bytes = data;
-    for (size_t i = 0; i < n; i++) samples->fingerprint = (samples->fingerprint ^ bytes[i]) * 0x100000001b3u;
-}
+static void mix(vr_samples *samples, const void *data, size_t n) { samples->fingerprint = vr_hash(samples->fingerprint, data, n); }
 
 /* Takes what the sample holds, in any case. */
-static vr_status add(vr_samples *samples, vr_sample *sample, vr_error *err) {
+static vr_status add(vr_samples *samples, vr_sample_item *sample, vr_error *err) {
     vr_status status = vr_grow(&samples->items, &samples->capacity, samples->n + 1, sizeof *samples->items, err);
     if (status != VRWKV_OK) {
         free(sample->ids);
@@ -72,7 +60,7 @@ static vr_status add(vr_samples *samples, vr_sample *sample, vr_error *err) {
 /* ---- texts ---- */
 
 static vr_status add_text(vr_samples *samples, const vr_vocab *vocab, const char *text, size_t n, vr_error *err) {
-    vr_sample sample = {0};
+    vr_sample_item sample = {0};
     size_t capacity = 0;
     VR_TRY(vr_encode(vocab, text, n, &sample.ids, &sample.n, &capacity, err));
     if (sample.n > VR_SAMPLE_IDS) sample.n = VR_SAMPLE_IDS;
@@ -93,7 +81,7 @@ static vr_status add_text_file(vr_samples *samples, const vrwkv_model *model, co
     return status == VRWKV_OK ? VRWKV_OK : vr_fail(err, status, "'%s': %s", path, inner.message);
 }
 
-static vr_status add_random(vr_samples *samples, const vrwkv_model *model, size_t n, vr_sample *sample, vr_error *err) {
+static vr_status add_random(vr_samples *samples, const vrwkv_model *model, size_t n, vr_sample_item *sample, vr_error *err) {
     vr_rng rng = {samples->n + 1};
     size_t first = sample->has_picture;
     sample->n = n + first;
@@ -115,7 +103,7 @@ static vr_status add_built_in_texts(vr_samples *samples, const vrwkv_model *mode
         vr_status status = add_text(samples, vocab, texts[i], strlen(texts[i]), err);
         if (status != VRWKV_OK && status != VRWKV_ERR_UNSUPPORTED) return status;
     }
-    vr_sample sample = {0};
+    vr_sample_item sample = {0};
     if (samples->n) return VRWKV_OK;
     VR_TRY(add_random(samples, model, RANDOM_IDS, &sample, err));
     return add(samples, &sample, err);
@@ -134,7 +122,7 @@ static int keep_id(void *user, int32_t id, const char *text, size_t n) {
 }
 
 /* The question about the picture, and what the model, unrounded, answers: positions that matter in use. */
-static vr_status ask(vrwkv_model *model, vr_sample *sample, vr_error *err) {
+static vr_status ask(vrwkv_model *model, vr_sample_item *sample, vr_error *err) {
     answer a = {.n = 0};
     vrwkv_context *context;
     size_t n;
@@ -154,7 +142,7 @@ static vr_status ask(vrwkv_model *model, vr_sample *sample, vr_error *err) {
 }
 
 /* The letters of the question may be missing in a small vocabulary. */
-static vr_status make_ids(vr_samples *samples, vrwkv_model *model, vr_sample *sample, vr_error *err) {
+static vr_status make_ids(vr_samples *samples, vrwkv_model *model, vr_sample_item *sample, vr_error *err) {
     vr_status status = vr_model_vocab(model) ? ask(model, sample, err) : VRWKV_ERR_UNSUPPORTED;
     if (status != VRWKV_ERR_UNSUPPORTED) return status;
     free(sample->ids);
@@ -162,7 +150,7 @@ static vr_status make_ids(vr_samples *samples, vrwkv_model *model, vr_sample *sa
 }
 
 static vr_status add_picture(vr_samples *samples, vrwkv_model *model, const vr_image *image, vr_error *err) {
-    vr_sample sample = {.has_picture = true};
+    vr_sample_item sample = {.has_picture = true};
     VR_TRY(vr_model_picture(model, image, &sample.picture, err));
     vr_status status = vr_model_encode(model, &sample.picture, &sample.features, err);
     if (status == VRWKV_OK) status = make_ids(samples, model, &sample, err);
@@ -221,8 +209,9 @@ static vr_status add_folder(vr_samples *samples, vrwkv_model *model, const char 
     int n = scandir(folder, &entries, NULL, alphasort);
     if (n < 0) return vr_fail_io(err, "reading", folder);
     for (int i = 0; i < n; i++) {
-        if (status == VRWKV_OK && (is_text(entries[i]->d_name) || is_picture(entries[i]->d_name))) {
-            status = vr_path_make(path, folder, entries[i]->d_name, err);
+        const char *name = entries[i]->d_name;
+        if (status == VRWKV_OK && *name != '.' && (is_text(name) || vr_image_name(name))) {
+            status = vr_path_make(path, folder, name, err);
             if (status == VRWKV_OK) status = add_file(samples, model, path, err);
         }
         free(entries[i]);
@@ -244,7 +233,7 @@ static vr_status load(vr_samples *samples, vrwkv_model *model, const char *path,
 }
 
 vr_status vr_samples_load(vr_samples *out, vrwkv_model *model, const char *path, vr_error *err) {
-    *out = (vr_samples){.fingerprint = 0xcbf29ce484222325u};
+    *out = (vr_samples){.fingerprint = VR_HASH_START};
     vr_status status = load(out, model, path, err);
     if (status != VRWKV_OK) vr_samples_free(out);
     return status;

@@ -3,16 +3,16 @@
 #define VR_QUANTISE_SAMPLES_H
 #include "vl/model.h"
 
-typedef struct vr_sample {
+typedef struct vr_sample_item {
     int32_t *ids; /* [n], heap; VRWKV_IMAGE at the picture */
     size_t n, head; /* the first `head` are read before positions count: all to the picture, at least one */
     bool has_picture;
     vr_picture picture;
     vrwkv_features *features; /* of the unrounded model */
-} vr_sample;
+} vr_sample_item;
 
 typedef struct vr_samples {
-    vr_sample *items;
+    vr_sample_item *items;
     size_t n, capacity;
     size_t pictures, positions;
     uint64_t fingerprint; /* of ids and pixels */

@@ -158,13 +158,11 @@ vr_status vr_init_model(const char *json, uint64_t seed, float ln0, const vrwkv_
     vrwkv_model_options exact = options ? *options : (vrwkv_model_options){0};
     exact.exact = 1; /* as training wants it */
     VR_TRY(vr_model_random(json, VR_F32, VR_F32, &exact, out, err));
-    vr_status status = fill(*out, seed, err);
-    if (status != VRWKV_OK) {
-        vrwkv_model_close(*out);
-        *out = NULL;
-        return status;
-    }
     vr_tensor *norm = &(*out)->lm.ln0_w;
+    vr_status status = fill(*out, seed, err);
     for (int64_t k = 0; k < norm->shape[0]; k++) ((float *)norm->data)[k] = ln0;
-    return VRWKV_OK;
+    if (status == VRWKV_OK) return status;
+    vrwkv_model_close(*out);
+    *out = NULL;
+    return status;
 }

@@ -200,6 +200,8 @@ static vr_status open_model(run *r, const vr_settings *settings) {
     bool fresh = is_fresh(r->set.model), small_vocab = r->set.vocab && strcmp(r->set.vocab, "auto") == 0;
     if (r->set.vocab_data && !small_vocab)
         return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "--vocab-data is for --vocab auto, which is not asked for");
+    if (r->set.init_ln0 != 1 && !fresh)
+        return vr_fail(r->err, VRWKV_ERR_ARGUMENT, "--init-ln0 is for a fresh model, '%s' has its weights", r->set.model);
     VR_TRY(vr_vocab_world(&world, r->err));
     if (!fresh) VR_TRY(vr_model_open(r->set.model, &options, settings, &r->model, r->err));
     vr_status status = VRWKV_OK;

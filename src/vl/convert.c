@@ -61,9 +61,11 @@ static bool is_language(const vr_part *part) { return strcmp(part->name, "rwkv")
 /* What a matrix is to be stored as, where its rows fit: by the table of types, then by its part. */
 static vr_dtype wanted_type(const job *j, const vr_part *part, const vr_row *row, int layer, vr_dtype came) {
     const vr_convert_options *options = j->options;
-    char name[VR_NAME_SIZE];
-    for (size_t i = 0; options->types && row->kind == VR_MAT && i < options->types->n; i++)
-        if (strcmp(options->types->items[i].name, vr_part_gguf_name(part, row, layer, name)) == 0) return options->types->items[i].type;
+    const vr_type_table *types = row->kind == VR_MAT ? options->types : NULL;
+    char name[VR_NAME_SIZE] = "";
+    if (types) vr_part_gguf_name(part, row, layer, name);
+    for (size_t i = 0; types && i < types->n; i++)
+        if (strcmp(types->items[i].name, name) == 0) return types->items[i].type;
     if (options->vision_type && !is_language(part)) return *options->vision_type;
     return options->keep_type ? came : options->type;
 }

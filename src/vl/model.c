@@ -1,4 +1,5 @@
 /* The model's life: open, describe, workspaces, close. */
+#include "base/hash.h"
 #include "ops/pack.h"
 #include "vl/internal.h"
 #include "vl/load.h"
@@ -14,19 +15,13 @@ const char *vrwkv_cpu(vrwkv_error *err) {
     return kernels ? kernels->name : NULL;
 }
 
-static uint64_t hash(uint64_t h, const void *data, size_t n) { /* FNV-1a, 64 bits */
-    const unsigned char *bytes = data;
-    for (size_t i = 0; i < n; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
 static uint64_t hash_file(uint64_t h, const vr_weights *file) {
     for (size_t i = 0; i < vr_weights_count(file); i++) {
         const vr_entry *entry = vr_weights_at(file, i);
         const void *data = vr_weights_data(file, entry);
-        h = hash(h, entry->name, strlen(entry->name) + 1);
-        h = hash(h, &entry->dtype, sizeof entry->dtype);
-        if (data) h = hash(h, data, entry->bytes < 64 ? entry->bytes : 64);
+        h = vr_hash(h, entry->name, strlen(entry->name) + 1);
+        h = vr_hash(h, &entry->dtype, sizeof entry->dtype);
+        if (data) h = vr_hash(h, data, entry->bytes < 64 ? entry->bytes : 64);
     }
     return h;
 }
@@ -35,8 +30,8 @@ static uint64_t hash_file(uint64_t h, const vr_weights *file) {
 static void fingerprint(vrwkv_model *model) {
     uint64_t h[4];
     for (int k = 0; k < 4; k++) {
-        h[k] = 0xcbf29ce484222325u + (uint64_t)k;
-        h[k] = hash(h[k], model->config_json, strlen(model->config_json));
+        h[k] = VR_HASH_START + (uint64_t)k;
+        h[k] = vr_hash(h[k], model->config_json, strlen(model->config_json));
         for (int f = 0; f < model->n_files; f++) h[k] = hash_file(h[k], model->files[f]);
         if (model->adapter_file) h[k] = hash_file(h[k], model->adapter_file);
         snprintf(model->info.fingerprint + 16 * k, 17, "%016llx", (unsigned long long)h[k]);
